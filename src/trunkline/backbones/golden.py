@@ -1,0 +1,51 @@
+"""Golden vectors: what the reference computes on fixed images, checked by each worker before its first shard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.backbones.catalogue import BATCH
+from trunkline.errors import GoldenMismatch
+
+MIN_COSINE = 0.9999
+
+
+def golden_pixels(size: int) -> NDArray[np.uint8]:
+    """Fixed images, (BATCH, size, size, 3) uint8: waves of many lengths and directions, so that every channel has something to see."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float64) / size
+    images = []
+    for number in range(BATCH):
+        angle, waves = np.pi * number / BATCH, 1.0 + number
+        along = x * np.cos(angle) + y * np.sin(angle)
+        channels = [np.sin(2.0 * np.pi * (waves * along + phase)) for phase in (0.0, 1.0 / 3.0, 2.0 / 3.0)]
+        images.append(np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)))
+    return np.stack(images).astype(np.uint8)
+
+
+def check(computed: Mapping[str, NDArray[np.float32]], expected: Mapping[str, NDArray[np.float32]], what: str) -> float:
+    """The lowest cosine between computed and expected rows, over all layers.
+
+    Raises
+    ------
+    GoldenMismatch : it is below 0.9999, or a value is not finite.
+    """
+    lowest = min(float(cosines(computed[layer], expected[layer]).min()) for layer in expected)
+    if not lowest >= MIN_COSINE:
+        raise GoldenMismatch(
+            f"{what} does not compute what TensorFlow computed when it was compiled: lowest cosine {lowest:.6f}, at least "
+            f"{MIN_COSINE} is needed. Its features would be wrong. Delete the folder, so that it is compiled anew; if it stays, "
+            "the installed OpenVINO miscomputes on this processor."
+        )
+    return lowest
+
+
+def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Cosine of each pair of rows, (n,) float64; rows that are both zero count as equal."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(both_zero, 1.0, np.einsum("ij,ij->i", a, b) / norms)

@@ -1,0 +1,197 @@
+"""The commands. Exit codes: 0 done, 2 the user has to change something, 1 the run failed and can be started again, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.markup import escape
+
+from trunkline.cli import show
+from trunkline.cli.options import takes_spec
+from trunkline.commented import commented_spec
+from trunkline.errors import SpecError, TrunklineError
+from trunkline.fan_out import Cluster
+from trunkline.locations import Location
+from trunkline.specs import RunSpec
+from trunkline.stages import extract as extraction
+from trunkline.stages import fit as fitting
+from trunkline.stages import report as reporting
+from trunkline.stages import run as running
+from trunkline.stages import scan as scanning
+from trunkline.stages import select as selecting
+from trunkline.stages import status as inspection
+
+EXAMPLES = """
+[bold]From a folder of images to features, heads and a report:[/bold]
+
+  trunkline run --source photos/ --store features/
+
+[bold]Then, in Python:[/bold]
+
+  from trunkline import open_features
+  X, y = open_features("features/").numpy(split="train")
+
+A run that was stopped is resumed by starting it again; what was committed is not computed twice.
+"""
+
+app = typer.Typer(
+    help="Turn folders of images into features that ML teams can read, and keep them up to date.",
+    epilog="A run that was stopped is resumed by starting it again.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Root of a feature store.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message, never a traceback."""
+    try:
+        app()
+    except TrunklineError as error:
+        err.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("Interrupted. What was committed is kept: start the same command again to go on.")
+        sys.exit(130)
+
+
+@app.command(help="All stages: scan, extract, select, fit, report." + EXAMPLES)
+@takes_spec
+def run(spec: RunSpec, as_json: Json = False) -> None:
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = running.run(spec, cluster, progress)
+    _out(receipt.summary(), as_json, show.summary_table(receipt.summary()))
+
+
+@app.command(help="Find new, changed and removed images, and give them rows.")
+@takes_spec
+def scan(spec: RunSpec, as_json: Json = False) -> None:
+    with show.progress_on(err) as progress:
+        receipt = scanning.scan(spec, progress)
+    found = asdict(receipt)
+    counts = [(found["added"], found["changed"], found["removed"], found["unchanged"])]
+    _out(found, as_json, show.table(f"Images of {receipt.dataset}", ("new", "changed", "removed", "unchanged"), counts))
+
+
+@app.command(help="Extract the features that are missing.")
+@takes_spec
+def extract(spec: RunSpec, as_json: Json = False) -> None:
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = extraction.extract(spec, cluster, progress)
+    counts = receipt.counts
+    row = (counts.live, counts.ok, counts.quarantined, counts.pending, receipt.extracted, receipt.reused)
+    drawn = show.table(receipt.feature_set, ("rows", "ok", "quarantined", "pending", "extracted", "reused"), [row])
+    _out(asdict(receipt), as_json, drawn)
+
+
+@app.command(help="Fit the variance filter on the training split; a mask stays until --refit.")
+@takes_spec
+def select(
+    spec: RunSpec,
+    refit: Annotated[bool, typer.Option("--refit", help="Fit a new mask, though one is pinned.")] = False,
+    as_json: Json = False,
+) -> None:
+    with show.progress_on(err) as progress:
+        receipt = selecting.select(spec, refit, progress)
+    row = (
+        receipt.layer,
+        receipt.dim,
+        receipt.kept,
+        f"{receipt.threshold:.6g}",
+        receipt.training_rows,
+        "pinned" if receipt.cached else "new",
+    )
+    _out(asdict(receipt), as_json, show.table("Mask", ("layer", "features", "kept", "threshold", "training rows", ""), [row]))
+
+
+@app.command(help="Fit the heads on the features that are kept, and measure them on the test split.")
+@takes_spec
+def fit(spec: RunSpec, as_json: Json = False) -> None:
+    with show.progress_on(err) as progress:
+        receipt = fitting.fit(spec, progress)
+    heads = [
+        {"kind": head.kind, "accuracy": head.metrics.accuracy, "macro_f1": head.metrics.macro_f1, "head": head.location.uri}
+        for head in receipt.heads
+    ]
+    drawn = show.table("Heads", ("kind", "accuracy", "macro_f1", "head"), [tuple(head.values()) for head in heads])
+    for note in receipt.notes:
+        err.print(note, markup=False)
+    _out({"heads": heads, "fitted": receipt.fitted, "notes": list(receipt.notes), "seconds": receipt.seconds}, as_json, drawn)
+
+
+@app.command(help="Write report.html from what is there, finished or not.")
+@takes_spec
+def report(spec: RunSpec, as_json: Json = False) -> None:
+    with show.progress_on(err) as progress:
+        extracted = extraction.survey(spec)
+        selected = selecting.selected_before(spec)
+        fitted = fitting.fit(spec, only_stored=True) if selected else fitting.FitReceipt((), 0, (), 0.0)
+        receipt = reporting.report(spec, running.new_run_id(), extracted, selected, fitted, {}, progress)
+    _out(asdict(receipt), as_json, show.table("Report", ("report",), [(receipt.report,)]))
+
+
+@app.command(help="Write a commented spec.yaml to start from.")
+def init(
+    path: Annotated[str, typer.Argument(help="The file to write; it must not exist.")] = "spec.yaml",
+    source: Annotated[str, typer.Option(help="Folder of images.")] = "images/",
+    store: Annotated[str, typer.Option(help="Root of the feature store.")] = "features/",
+    as_json: Json = False,
+) -> None:
+    place = Location.of(path)
+    try:
+        place.create(commented_spec(source, store).encode())
+    except FileExistsError:
+        raise SpecError(f"{place} exists already and is left as it is. Name another file: trunkline init other.yaml") from None
+    _out({"spec": place.uri}, as_json, f"Wrote {place}. Change source and store, then: trunkline run {path}")
+
+
+@app.command(help="What a store holds: datasets, feature sets, rows, shards, heads, sizes.")
+def status(store: StorePath, as_json: Json = False) -> None:
+    found = inspection.status(store)
+    entries = [(dataset, features) for dataset in found.datasets for features in dataset["feature_sets"] or [None]]
+    tables = [show.facts(dataset["dataset"], _status_facts(dataset, features)) for dataset, features in entries]
+    _out(found.summary(), as_json, Group(f"{found.store}: {show.size(found.bytes)}", *tables))
+
+
+@app.command(help="Which images could not be read, and why.")
+def quarantine(
+    store: StorePath, dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None, as_json: Json = False
+) -> None:
+    found = [{"dataset": name, **asdict(image)} for name, image in inspection.quarantine(store, dataset)]
+    drawn = show.table(
+        f"{len(found):,} quarantined", ("dataset", "id", "reason", "detail"), [tuple(each.values()) for each in found]
+    )
+    _out({"quarantined": found}, as_json, drawn)
+
+
+def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> list[tuple[str, object]]:
+    scanned = [("source", dataset["source"]), ("images", f"{dataset['images']:,} in {dataset['batches']} batches")]
+    if features is None:
+        return [*scanned, ("features", "none yet; `trunkline extract` makes them")]
+    return [
+        *scanned,
+        ("features", features["feature_set"]),
+        ("backbone", f"{features['backbone']}: " + ", ".join(f"{layer} {dim}" for layer, dim in features["layers"].items())),
+        ("ok", features["ok"]),
+        ("quarantined", features["quarantined"]),
+        ("pending", features["pending"]),
+        ("shards", f"{features['shards_done']} of {features['shards']} done"),
+        ("heads", ", ".join(f"{head['kind']} {head['macro_f1']:.3f}" for head in features["heads"]) or "none"),
+        ("size", f"{show.size(features['bytes'])} as {features['format']}"),
+    ]
+
+
+def _out(summary: dict[str, Any], as_json: bool, drawn: Any) -> None:
+    """People read the table on stdout; with --json it goes to stderr and stdout holds the object alone."""
+    (err if as_json else Console()).print(drawn)
+    if as_json:
+        show.json_line(summary)

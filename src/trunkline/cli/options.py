@@ -1,0 +1,125 @@
+"""The options that say what to run, shared by all stages: declared once, turned into a RunSpec."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.errors import SpecError
+from trunkline.locations import Location
+from trunkline.specs import RunSpec, build_spec, load_yaml
+from trunkline.store.feature_store import FeatureStore
+
+WHAT, WHERE, EXTRACTION, HEADS = "What", "Where", "Extraction", "Filter and heads"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its type, its panel in the help, and its place in the spec, whose description is its help."""
+
+    type: Any
+    panel: str
+    place: tuple[str, ...]
+
+    @property
+    def annotation(self) -> Any:
+        return Annotated[self.type | None, typer.Option(help=self._help(), rich_help_panel=self.panel, show_default=False)]
+
+    def _help(self) -> str:
+        model: Any = RunSpec
+        for key in self.place[:-1]:
+            model = model.model_fields[key].annotation
+        field = model.model_fields[self.place[-1]]
+        default = field.default
+        if default is None or field.is_required():
+            return str(field.description)
+        if isinstance(default, tuple):
+            default = ", ".join(each if isinstance(each, str) else each.kind for each in default)
+        return f"{field.description} [dim]\\[default: {default}][/dim]"
+
+
+_OPTIONS: Mapping[str, Option] = {
+    "source": Option(str, WHAT, ("source",)),
+    "store": Option(str, WHAT, ("store",)),
+    "dataset": Option(str, WHAT, ("dataset",)),
+    "labels": Option(str, WHAT, ("labels",)),
+    "format": Option(str, WHERE, ("storage", "format")),
+    "cluster": Option(str, WHERE, ("cluster", "kind")),
+    "workers": Option(int, WHERE, ("cluster", "workers")),
+    "address": Option(str, WHERE, ("cluster", "address")),
+    "backbone": Option(str, EXTRACTION, ("backbone",)),
+    "layer": Option(list[str], EXTRACTION, ("layers",)),
+    "size": Option(int, EXTRACTION, ("preparation", "size")),
+    "fit": Option(str, EXTRACTION, ("preparation", "fit")),
+    "kernel": Option(str, EXTRACTION, ("preparation", "kernel")),
+    "runtime": Option(str, EXTRACTION, ("runtime",)),
+    "max_bad": Option(float, EXTRACTION, ("max_bad_fraction",)),
+    "max_removed": Option(float, EXTRACTION, ("max_removed_fraction",)),
+    "threshold": Option(float, HEADS, ("select", "threshold")),
+    "head": Option(list[str], HEADS, ("heads",)),
+    "seed": Option(int, HEADS, ("seed",)),
+}
+_SPEC_FILE = Annotated[
+    str | None, typer.Argument(metavar="[SPEC.YAML]", help="A spec; `trunkline init` writes one. Options override it.")
+]
+
+
+def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the spec options; it receives `spec`, a RunSpec, in their place."""
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "spec"]
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        options = {name: given.pop(name) for name in _OPTIONS}
+        command(spec=spec_of(given.pop("spec_file"), options), **given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = [inspect.Parameter("spec_file", keyword, default=None, annotation=_SPEC_FILE)]
+    shared += [
+        inspect.Parameter(name, keyword, default=None, annotation=option.annotation) for name, option in _OPTIONS.items()
+    ]
+    parameters = [*shared, *(p.replace(kind=keyword) for p in own)]
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_options
+
+
+def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
+    """The spec file with the options laid over it. Raises SpecError for what does not validate."""
+    content: dict[str, Any] = load_yaml(spec_file).model_dump(mode="json") if spec_file else {}
+    for name, option in _OPTIONS.items():
+        value = options[name]
+        if value is not None:
+            _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
+    if options["address"] and not options["cluster"]:
+        _put(content, ("cluster", "kind"), "address")
+    if "store" not in content:
+        raise SpecError(
+            "Where should features go? Give --store DIR (and --source DIR), or a spec.yaml; `trunkline init` writes one."
+        )
+    if "source" not in content:
+        content |= _bound(content["store"], content.get("dataset"))
+    return build_spec(content, where=spec_file or "The options")
+
+
+def _put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    for key in place[:-1]:
+        content = content.setdefault(key, {})
+    content[place[-1]] = value
+
+
+def _bound(store: str, dataset: str | None) -> dict[str, str]:
+    """Source and dataset of a store that knows them already."""
+    location = Location.of(store)
+    if not (location / "store.json").exists():
+        raise SpecError(f"Which images? Give --source DIR: there is no store at {location} yet that would know its source.")
+    known = [each for each in FeatureStore.open(location).datasets() if dataset in (None, each.name)]
+    if len(known) != 1:
+        names = ", ".join(each.name for each in known) or "none"
+        raise SpecError(f"Which images? Give --source, or --dataset with one of those in {location}: {names}.")
+    return {"source": known[0].source.root.uri, "dataset": known[0].name}

@@ -1,0 +1,154 @@
+"""What the command line shows: progress bars, tables, one line of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from trunkline.progress import Progress, Step
+
+UNITS = {"scan": "images", "extract": "images", "select": "shards", "fit": "heads", "report": "pages"}
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextlib.contextmanager
+def progress_on(console: Console) -> Iterator[Progress]:
+    """Bars with images/s and time left on a terminal; elsewhere a line every ten seconds and at each stage's end."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("[yellow]{task.fields[note]}"),
+    )
+    with Bars(*columns, console=console) as bars:
+        yield _Bars(bars)
+
+
+class _Bars:
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, step: Step) -> None:
+        if step.stage not in self._tasks:
+            self._tasks[step.stage] = self._bars.add_task(step.stage, unit=UNITS[step.stage], speed="", note="", total=None)
+        task = self._tasks[step.stage]
+        self._bars.update(task, completed=step.done, total=step.total, note=escape(step.note))
+        speed = next(each.speed for each in self._bars.tasks if each.id == task)
+        if step.stage == "extract" and speed:
+            self._bars.update(task, speed=f"{speed:,.0f}/s")
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started: dict[str, tuple[float, int]] = {}
+        self._last = 0.0
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        since, before = self._started.setdefault(step.stage, (now, step.done))
+        ended = step.total is not None and step.done >= step.total
+        if not step.note and not ended and now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        if step.note and not ended and now - self._last < SECONDS_BETWEEN_LINES and step.done:
+            return
+        self._last = now
+        done = step.done - before
+        words = (
+            f"{step.stage}: {step.done:,} of {step.total:,} {UNITS[step.stage]}"
+            if step.total is not None
+            else f"{step.stage}: {step.done:,}"
+        )
+        if step.stage == "extract" and done and now > since:
+            speed = done / (now - since)
+            words += f", {speed:,.0f}/s"
+            words += "" if ended or step.total is None else f", {_duration((step.total - step.done) / speed)} left"
+        self._console.print(words + (f" ({step.note})" if step.note else ""), markup=False, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table whose cells are shown as they are; numbers stand right."""
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for number, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
+        drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(_cell(value)) for value in row))
+    return drawn
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """What was done by a run, in one small table."""
+    features = summary["features"]
+    quarantined = f"{summary['quarantined']:,}" + (f" ({in_words(summary['reasons'])})" if summary["reasons"] else "")
+    speed = summary["images_per_second"]
+    extracted = f"{summary['extracted']:,} now, {summary['reused']:,} from earlier runs"
+    rows = [
+        ("rows", f"{summary['rows']:,}"),
+        ("ok", f"{summary['ok']:,}"),
+        ("quarantined", quarantined),
+        ("extracted", extracted if summary["extracted"] else f"0: nothing is new, {summary['reused']:,} from earlier runs"),
+        *([("images/s", f"{speed:,.0f}")] if speed else []),
+        ("features kept", f"{features['kept']:,} of {features['dim']:,} ({features['layer']})"),
+        *((f"macro-F1 {head['kind']}", f"{head['macro_f1']:.4f}") for head in summary["heads"]),
+        *(("note", note) for note in summary["notes"]),
+        ("features", summary["feature_set"]),
+        ("report", summary["report"]),
+    ]
+    return facts("", rows)
+
+
+def facts(title: str, rows: Sequence[tuple[str, object]]) -> Table:
+    """Names and values, a line each; it stays readable on a narrow terminal."""
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", show_header=False)
+    drawn.add_column(style="bold", no_wrap=True)
+    drawn.add_column(overflow="fold")
+    for name, value in rows:
+        drawn.add_row(name, escape(_cell(value)))
+    return drawn
+
+
+def json_line(value: Mapping[str, Any]) -> None:
+    """One JSON object as a line of stdout."""
+    Console(soft_wrap=True).out(json.dumps(value, default=str), highlight=False)
+
+
+def in_words(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that people read."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

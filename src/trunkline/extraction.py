@@ -1,0 +1,225 @@
+"""One shard: read, decode, batch, run, write, commit. A pure function of (job, shard) that any process can run, and run again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trunkline import environment, images, moments, runtimes
+from trunkline.backbones.catalogue import BATCH
+from trunkline.backbones.compiled import Compiled
+from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, feature_digest, rows_digest
+from trunkline.errors import UnreadableImage
+from trunkline.locations import Location, storage_errors_in_words
+from trunkline.manifest import Manifest
+from trunkline.moments import Moments
+from trunkline.shards import Shard
+from trunkline.sources import FolderSource
+from trunkline.store.commits import Commit
+from trunkline.store.feature_set import FeatureSet
+from trunkline.store.feature_store import Dataset
+from trunkline.store.lease import Lease
+
+READ_AHEAD = 3 * BATCH
+LOCAL_READERS, REMOTE_READERS = 2, 16
+LEASE_CHECK_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class ExtractionJob:
+    """What every shard of a run has in common; small, and sent to workers instead of paths or arrays."""
+
+    dataset: Location
+    feature_set: Location
+    backbone: Compiled
+    runtime: str
+    threads: int
+    lease: Lease
+
+
+@dataclass(frozen=True)
+class ShardReceipt:
+    """What became of a shard: rows by status, quarantined ones by reason; `reused` where it was committed before."""
+
+    shard: Shard
+    statuses: Mapping[str, int]
+    reasons: Mapping[str, int]
+    timings: Timings
+    reused: bool
+
+
+def extract_shard(job: ExtractionJob, shard: Shard) -> ShardReceipt:
+    """Make a shard's features and commit them; a shard that is committed already is left as it is.
+
+    Raises
+    ------
+    LeaseLost : the run has ended or was taken over; nothing was committed.
+    StorageError : the store refuses to be written.
+    """
+    worker = _worker_of(job)
+    if shard.name in worker.features.commits.done():
+        return receipt(worker.features.commits.read(shard.name), reused=True)
+    worker.check_lease(at_most_every=0.0)
+    rows = worker.manifest.read(shard)
+    block = worker.compute(shard, rows)
+    worker.check_lease(at_most_every=0.0)
+    commit = worker.store(block, rows_digest(rows))
+    return receipt(commit, reused=not worker.features.commits.create(commit))
+
+
+def receipt(commit: Commit, *, reused: bool) -> ShardReceipt:
+    """The counts of a commit record."""
+    statuses = Counter(commit.table["status"].to_pylist())
+    reasons = Counter(reason for reason in commit.table["reason"].to_pylist() if reason)
+    return ShardReceipt(commit.shard, dict(statuses), dict(reasons), commit.timings, reused)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One row on its way: pixels, or why there are none."""
+
+    record: RowRecord
+    pixels: images.Pixels | None
+    read_seconds: float
+    decode_seconds: float
+
+
+class _Worker:
+    """What a process keeps between the shards of a job: open store, loaded backbone, reading threads."""
+
+    def __init__(self, job: ExtractionJob) -> None:
+        self.job = job
+        self.features = FeatureSet.open(job.feature_set)
+        self.dataset = Dataset(job.dataset)
+        self.manifest = Manifest.open(job.dataset / "manifest")
+        self.source: FolderSource = self.dataset.source
+        self.runtime = runtimes.load(job.runtime, job.backbone, job.threads)
+        self.environment = {**environment.fingerprint(), **self.runtime.fingerprint()}
+        self._turn = threading.Lock()
+        self._lease_checked = time.monotonic()
+
+    @cached_property
+    def readers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(LOCAL_READERS if self.source.root.is_local else REMOTE_READERS, "reader")
+
+    def check_lease(self, at_most_every: float = LEASE_CHECK_SECONDS) -> None:
+        now = time.monotonic()
+        if now - self._lease_checked >= at_most_every:
+            self.job.lease.check()
+            self._lease_checked = now
+
+    def compute(self, shard: Shard, rows: pa.Table) -> FeatureBlock:
+        """Features and records of a shard; batches hold readable images only, so a bad one costs its own row alone."""
+        first_read = time.time()
+        dims = self.features.layout.dims
+        out = {layer: np.full((shard.rows, dim), np.nan, self.features.layout.dtype) for layer, dim in dims.items()}
+        records: list[RowRecord] = []
+        read = decode = forward = 0.0
+        batch = np.zeros((BATCH, *self._shape), np.uint8)
+        waiting: list[int] = []
+        for number, image in enumerate(self._images(rows)):
+            records.append(image.record)
+            read, decode = read + image.read_seconds, decode + image.decode_seconds
+            if image.pixels is not None:
+                batch[len(waiting)] = image.pixels
+                waiting.append(number)
+            if len(waiting) == BATCH or (waiting and number == shard.rows - 1):
+                self.check_lease()
+                batch[len(waiting) :] = 0
+                forward += self._run(batch, waiting, out)
+                waiting = []
+        records = [_finished(record, [out[layer][number] for layer in dims]) for number, record in enumerate(records)]
+        for number, record in enumerate(records):
+            if record.status != Status.OK:
+                for layer in dims:
+                    out[layer][number] = np.nan
+        return FeatureBlock(shard, out, records, Timings(read, decode, forward, 0.0, first_read))
+
+    def store(self, block: FeatureBlock, digest: str) -> Commit:
+        """Write features and moments; the commit record is returned, for the caller to create last."""
+        started = time.perf_counter()
+        with storage_errors_in_words(self.features.location):
+            self.features.arrays.write(block.shard, block.features)
+        training = self._training_rows(block)
+        inside = training - block.shard.start
+        per_layer = {layer: Moments.of(values[inside]) for layer, values in block.features.items()}
+        moments.save(moments.place(self.features.moments, block.shard.name, training), per_layer)
+        timings = replace(block.timings, write=time.perf_counter() - started, committed=time.time())
+        recipe = self.features.recipe.digest()
+        return Commit.of(
+            block, recipe=recipe, rows_digest=digest, lease=self.job.lease.number, environment=self.environment, timings=timings
+        )
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return (self.job.backbone.size, self.job.backbone.size, 3)
+
+    def _training_rows(self, block: FeatureBlock) -> NDArray[np.int64]:
+        splits = self.dataset.splits.read(block.shard.start, block.shard.stop)
+        rows = [r.row for r, split in zip(block.records, splits, strict=True) if r.status == Status.OK and split == "train"]
+        return np.array(rows, np.int64)
+
+    def _run(self, batch: images.Pixels, numbers: list[int], out: Mapping[str, NDArray[np.float32]]) -> float:
+        with self._turn:
+            started = time.perf_counter()
+            for layer, values in self.runtime.run(batch).items():
+                out[layer][numbers] = values[: len(numbers)]
+            return time.perf_counter() - started
+
+    def _images(self, rows: pa.Table) -> Iterator[_Image]:
+        """Rows in order, read and decoded ahead by the reading threads, at most READ_AHEAD of them."""
+        ahead: deque[Future[_Image]] = deque()
+        for row in rows.to_pylist():
+            ahead.append(self.readers.submit(self._load, row))
+            if len(ahead) >= READ_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def _load(self, row: Mapping[str, object]) -> _Image:
+        record = RowRecord(int(str(row["row"])), str(row["id"]), str(row["version"]), Status.OK)
+        if row["removed"]:
+            return _Image(replace(record, status=Status.VOID, reason="", detail="removed before it was read"), None, 0.0, 0.0)
+        started, cpu, read = time.perf_counter(), time.thread_time(), 0.0
+        try:
+            content = self.source.read(record.id, record.version)
+            read, cpu = time.perf_counter() - started, time.thread_time()
+            record = replace(record, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            recipe = self.features.recipe
+            pixels = images.prepare(images.decode(content), recipe.size, recipe.fit, recipe.kernel)
+            return _Image(record, pixels, read, time.thread_time() - cpu)
+        except UnreadableImage as error:
+            bad = replace(record, status=Status.QUARANTINED, reason=error.reason, detail=error.detail[:300])
+            return _Image(bad, None, read, time.thread_time() - cpu)
+
+
+def _finished(record: RowRecord, features: list[NDArray[np.float32]]) -> RowRecord:
+    if record.status != Status.OK:
+        return record
+    if not all(np.isfinite(values).all() for values in features):
+        return replace(record, status=Status.QUARANTINED, reason="non-finite", detail="the backbone gave infinity or NaN")
+    return replace(record, feature=feature_digest(features))
+
+
+_workers: dict[tuple[str, int, str], _Worker] = {}
+_opening = threading.Lock()
+
+
+def _worker_of(job: ExtractionJob) -> _Worker:
+    """This process's worker for a job; one is kept at a time."""
+    with _opening:
+        key = (job.feature_set.uri, job.lease.number, job.runtime)
+        if key not in _workers:
+            _workers.clear()
+            _workers[key] = _Worker(job)
+        return _workers[key]

@@ -1,0 +1,179 @@
+"""Where things lie: one place under any fsspec URL, with the two writes the store is built on.
+
+`write` replaces an object atomically, `create` makes it exclusively: of many callers one wins, the others get
+`FileExistsError`, and nobody ever sees half an object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from trunkline.errors import StorageError, StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder or an object: an absolute local path, or a URL such as `s3://bucket/key`."""
+
+    uri: str
+
+    @classmethod
+    def of(cls, uri: str | os.PathLike[str]) -> Location:
+        """A local path becomes absolute, `file://` goes away, a trailing slash too."""
+        text = os.fspath(uri)
+        if text.startswith("file://"):
+            text = text.removeprefix("file://")
+        if "://" not in text:
+            text = str(Path(text).expanduser().absolute())
+            return cls(os.path.normpath(text))
+        return cls(text.rstrip("/"))
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: str) -> Location:
+        """A child; `name` may hold slashes but may not leave this location."""
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+            raise StoreError(f"The name {name!r} would leave {self.uri}: names are relative and hold no '..'.")
+        return Location(f"{self.uri}/{name}")
+
+    @property
+    def name(self) -> str:
+        return self.uri.rsplit("/", 1)[-1]
+
+    @property
+    def scheme(self) -> str:
+        return self.uri.split("://", 1)[0] if "://" in self.uri else "file"
+
+    @property
+    def is_local(self) -> bool:
+        return self.scheme == "file"
+
+    @property
+    def path(self) -> Path:
+        """The local path; only where `is_local`."""
+        if not self.is_local:
+            raise StoreError(f"{self.uri} is not on a local file system.")
+        return Path(self.uri)
+
+    def read(self) -> bytes:
+        """The whole object. Raises FileNotFoundError."""
+        if self.is_local:
+            return self.path.read_bytes()
+        content: bytes = filesystem(self.scheme).cat_file(self.uri)
+        return content
+
+    def write(self, content: bytes) -> None:
+        """Replace the object atomically."""
+        with storage_errors_in_words(self):
+            if not self.is_local:
+                filesystem(self.scheme).pipe_file(self.uri, content)
+                return
+            with self._temporary() as temporary:
+                temporary.write_bytes(content)
+                temporary.replace(self.path)
+
+    def create(self, content: bytes) -> None:
+        """Make the object if it is not there. Raises FileExistsError where it is."""
+        with storage_errors_in_words(self):
+            if not self.is_local:
+                filesystem(self.scheme).pipe_file(self.uri, content, mode="create")
+                return
+            with self._temporary() as temporary:
+                temporary.write_bytes(content)
+                # a hard link appears whole and only once, unlike open("xb"), which a crash leaves empty
+                os.link(temporary, self.path)
+
+    @contextlib.contextmanager
+    def staged(self) -> Iterator[Path]:
+        """A local path to write to; it becomes this object when the block ends without an error."""
+        with storage_errors_in_words(self), self._temporary() as temporary:
+            yield temporary
+            temporary.replace(self.path)
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.name}.{secrets.token_hex(6)}.tmp")
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def exists(self) -> bool:
+        if self.is_local:
+            return self.path.exists()
+        return bool(filesystem(self.scheme).exists(self.uri))
+
+    def names(self) -> list[str]:
+        """Sorted names of what lies directly here; empty where there is nothing. Unfinished temporary files are left out."""
+        if self.is_local:
+            try:
+                found = [each.name for each in self.path.iterdir()]
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        else:
+            remote = filesystem(self.scheme)
+            remote.invalidate_cache(self.uri)
+            try:
+                found = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in remote.ls(self.uri, detail=False)]
+            except FileNotFoundError:
+                return []
+        return sorted(name for name in found if not name.startswith("."))
+
+    def remove(self) -> None:
+        """Delete this object or folder; nothing happens where it is not there."""
+        with storage_errors_in_words(self), contextlib.suppress(FileNotFoundError):
+            filesystem(self.scheme).rm(self.uri, recursive=True)
+
+    def size(self) -> int:
+        """Bytes of everything under here; 0 where there is nothing."""
+        try:
+            return int(filesystem(self.scheme).du(self.uri, total=True))
+        except FileNotFoundError:
+            return 0
+
+
+@lru_cache(maxsize=16)
+def filesystem(scheme: str) -> Any:
+    """The fsspec file system of a scheme, made once a process. Raises StoreError for an unknown one."""
+    import fsspec
+
+    try:
+        return fsspec.filesystem(scheme)
+    except (ValueError, ImportError) as error:
+        raise StoreError(f"No access to {scheme}:// locations: {error}. Check the scheme, or install what it names.") from error
+
+
+@contextlib.contextmanager
+def storage_errors_in_words(location: Location) -> Iterator[None]:
+    """Turn the operating system's refusals into StorageError; FileExistsError passes."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _storage_error(error, location) from error
+
+
+def _storage_error(error: OSError, location: Location) -> StorageError:
+    """The operating system's refusal in words: what, where, and what to do."""
+    if error.errno in _FULL:
+        advice = "The disk is full: free some space, then start the same command again; what was committed is kept."
+    elif error.errno in _REFUSED:
+        advice = "It cannot be written: check permissions and whether the file system is mounted read-only."
+    else:
+        advice = "Check the disk or bucket, then start the same command again; what was committed is kept."
+    return StorageError(f"Writing {location.uri} failed ({error.strerror or error}). {advice}")

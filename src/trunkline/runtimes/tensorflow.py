@@ -1,0 +1,41 @@
+"""TensorFlow: the reference, and the runtime of GPU workers."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.backbones.compiled import Compiled
+from trunkline.backbones.network import import_keras
+
+
+class TensorFlowRuntime:
+    """The Keras file as one XLA-compiled function of fixed shape, in float32 without TF32."""
+
+    def __init__(self, compiled: Compiled, threads: int) -> None:
+        keras = import_keras()
+        import tensorflow as tf
+
+        if not tf.config.get_visible_devices("GPU"):
+            with contextlib.suppress(RuntimeError):  # TensorFlow was used in this process before; its threads are fixed
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            path.write_bytes(compiled.file("model.keras"))
+            model = keras.models.load_model(path, safe_mode=True, compile=False)
+        self._version = tf.__version__
+        self._function: Any = tf.function(lambda pixels: model(pixels, training=False), jit_compile=True)
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        return {layer: np.asarray(values, np.float32) for layer, values in self._function(pixels).items()}
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"runtime": "tensorflow", "tensorflow": self._version, "precision": "f32"}

@@ -1,0 +1,193 @@
+"""A source: what images there are, which label and split their folders give them, and their bytes.
+
+Ids are paths relative to the root, with `/`. A version changes when the image does: size and modification time on a
+local disk, the storage's own tag elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trunkline.errors import SourceError, StoreError, UnreadableImage
+from trunkline.locations import Location, filesystem
+from trunkline.specs import SplitSpec
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}
+MAX_IMAGE_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One image as the listing saw it; `size` in bytes."""
+
+    id: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How folders speak: with `split_folders`, `train/apple/1.jpg`; without, `apple/1.jpg`; flat folders give no labels.
+
+    Without a test folder (`holds_out` false) the hashed split holds images out of the training ones.
+    """
+
+    labelled: bool
+    split_folders: bool
+    holds_out: bool
+
+    def label(self, image_id: str) -> str | None:
+        folders = image_id.split("/")[1 if self.split_folders else 0 : -1]
+        return folders[0] if self.labelled and folders else None
+
+    def split(self, image_id: str, spec: SplitSpec) -> str:
+        named = SPLITS.get(image_id.split("/", 1)[0].lower(), "train") if self.split_folders else "train"
+        return hashed_split(image_id, spec) if named == "train" and not self.holds_out else named
+
+
+def hashed_split(image_id: str, spec: SplitSpec) -> str:
+    """'test' for a fixed share of ids, else 'train'; a function of (seed, id) alone, so that appending never reshuffles."""
+    digest = hashlib.sha256(f"{spec.seed}:{image_id}".encode("utf-8", "surrogateescape")).digest()
+    return "test" if int.from_bytes(digest[:8], "big") / 2**64 < spec.test_fraction else "train"
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of images, at any depth."""
+
+    root: Location
+
+    def layout(self, labels: str) -> Layout:
+        """Read the convention off the first level: split folders only where every folder is one and `train` is among them."""
+        folders = {entry.lower() for entry in self._first_level()}
+        splits = {SPLITS.get(folder) for folder in folders}
+        split_folders = "train" in splits and None not in splits
+        return Layout(labels == "folders", split_folders, holds_out=split_folders and "test" in splits)
+
+    def listing(self) -> Iterator[Listed]:
+        """Every image below the root, in order of folders and names. Hidden files and unknown suffixes are passed over.
+
+        Raises
+        ------
+        SourceError : the root is missing, not a folder, or cannot be listed.
+        """
+        self.check()
+        found = self._walk(self.root.uri, "") if self.root.is_local else self._find()
+        yield from found
+
+    def check(self) -> None:
+        """Raise SourceError where there is no such folder."""
+        advice = "Check the path given as --source (or `source:` in the spec), and that the disk or bucket is mounted."
+        if self.root.is_local and self.root.exists() and not self.root.path.is_dir():
+            raise SourceError(f"The source {self.root} is a file; trunkline reads folders of images. {advice}")
+        if not self.root.exists():
+            raise SourceError(f"The source {self.root} does not exist. {advice}")
+
+    def uri_of(self, image_id: str) -> str:
+        return (self.root / image_id).uri
+
+    def read(self, image_id: str, version: str) -> bytes:
+        """The image's bytes, if it is still the version that the manifest knows.
+
+        Raises
+        ------
+        UnreadableImage : missing, forbidden, too large, or changed since the scan.
+        """
+        try:
+            place = self.root / image_id
+        except StoreError as error:
+            raise UnreadableImage("outside", "the id leaves the source") from error
+        try:
+            content, seen = _read_local(place) if place.is_local else _read_remote(place)
+        except FileNotFoundError as error:
+            raise UnreadableImage("missing", "not there any more; scan again") from error
+        except OSError as error:
+            raise UnreadableImage("unreadable", error.strerror or str(error)) from error
+        if seen != version:
+            raise UnreadableImage("changed", "not the file the scan saw; scan again")
+        return content
+
+    def _first_level(self) -> list[str]:
+        if self.root.is_local:
+            with os.scandir(self.root.path) as entries:
+                return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+        entries = filesystem(self.root.scheme).ls(self.root.uri, detail=True)
+        return [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[Listed]:
+        try:
+            with os.scandir(folder) as entries:
+                ordered = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            raise SourceError(
+                f"Cannot list {folder} ({error.strerror}). Its images would be lost; check its permissions."
+            ) from error
+        for entry in ordered:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+            elif _is_image(entry.name):
+                yield Listed(_text(f"{prefix}{entry.name}"), *_stat(entry))
+
+    def _find(self) -> Iterator[Listed]:
+        found: dict[str, dict[str, Any]] = filesystem(self.root.scheme).find(self.root.uri, detail=True)
+        start = len(self.root.uri.split("://", 1)[1].strip("/")) + 1
+        for name in sorted(found):
+            image_id = name.strip("/")[start:]
+            if _is_image(image_id) and not any(part.startswith(".") for part in image_id.split("/")):
+                yield Listed(image_id, int(found[name]["size"] or 0), _remote_version(found[name]))
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (a Path for each of millions is slow)
+
+
+def _text(image_id: str) -> str:
+    """A name that is not UTF-8 becomes one that can be stored and shown; its image ends in quarantine as missing."""
+    return image_id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _stat(entry: os.DirEntry[str]) -> tuple[int, str]:
+    try:
+        status = entry.stat()
+    except OSError:  # a dangling link: it stays in the manifest, and extraction says why it cannot be read
+        return 0, "dangling"
+    return status.st_size, _local_version(status)
+
+
+def _local_version(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _remote_version(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "mtime", "LastModified", "created"):
+        if info.get(key):
+            return f"{info['size']}-{str(info[key]).strip(chr(34))}"
+    return f"{info['size']}"
+
+
+def _read_local(place: Location) -> tuple[bytes, str]:
+    with place.path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if status.st_size > MAX_IMAGE_BYTES:
+            raise UnreadableImage("too-large", f"{status.st_size:,} bytes; at most {MAX_IMAGE_BYTES:,} are read")
+        return file.read(), _local_version(status)
+
+
+def _read_remote(place: Location) -> tuple[bytes, str]:
+    info = filesystem(place.scheme).info(place.uri)
+    if int(info["size"] or 0) > MAX_IMAGE_BYTES:
+        raise UnreadableImage("too-large", f"{info['size']:,} bytes; at most {MAX_IMAGE_BYTES:,} are read")
+    return place.read(), _remote_version(info)

@@ -1,0 +1,222 @@
+"""Extract: manifest → features. Plans what is missing, fans it out, counts every row."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trunkline.accounting import Account, RowCounts, account
+from trunkline.backbones.catalogue import PRECISION, find
+from trunkline.backbones.compiled import Compiled, compiled
+from trunkline.blocks import Status
+from trunkline.errors import DataError, StoreError, TooManyBadImages
+from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
+from trunkline.fan_out import Cluster
+from trunkline.images import DECODER
+from trunkline.locations import Location
+from trunkline.manifest import Manifest
+from trunkline.progress import Progress, Step, silent
+from trunkline.shards import Shard, plan, remaining, rows_per_shard
+from trunkline.specs import Recipe, RunSpec
+from trunkline.store.arrays import ArrayLayout
+from trunkline.store.feature_set import FeatureSet
+from trunkline.store.feature_store import Dataset, FeatureStore
+from trunkline.store.lease import Lease, hold
+
+MULTIPLY_ACCUMULATES_PER_SECOND = 50e9  # of one CPU core, float32; only sizes shards
+MIN_ROWS_FOR_BAD_FRACTION = 100
+
+
+@dataclass(frozen=True)
+class ExtractReceipt:
+    """What an extraction did. `extracted` and `reused` count live rows; `images_per_second` is from first read to last commit."""
+
+    feature_set: str
+    recipe: str
+    counts: RowCounts
+    reasons: Mapping[str, int]
+    extracted: int
+    reused: int
+    shards_done: int
+    images_per_second: float | None
+    dims: Mapping[str, int]
+    dtype: str
+    runtime: str
+    seconds: float
+
+
+def resolve(spec: RunSpec) -> Recipe:
+    """The recipe of a spec. Raises BackboneError for an unknown backbone or missing weights."""
+    backbone = find(spec.backbone)
+    return Recipe(
+        backbone=backbone.name,
+        weights=backbone.weights_digest(),
+        layers=spec.layers,
+        size=spec.preparation.size or backbone.size,
+        fit=spec.preparation.fit,
+        kernel=spec.preparation.kernel,
+        decoder=DECODER,
+        normalisation=str(backbone.normalisation),
+        precision=PRECISION,
+        dtype="float32",
+    )
+
+
+def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> ExtractReceipt:
+    """Extract what is not committed yet.
+
+    Raises
+    ------
+    BackboneError, StoreError, DataError : before the first image is read.
+    TooManyBadImages : more than `max_bad_fraction` of at least 100 rows; what was committed stays.
+    DataError : not one image could be read.
+    LeaseHeld : another run writes this feature set.
+    """
+    started = time.monotonic()
+    store = FeatureStore.open(Location.of(spec.store))
+    _refuse_private_storage(store.root, cluster)
+    dataset = store.dataset(spec.dataset_name)
+    manifest = dataset.manifest
+    if not manifest.batches:
+        raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
+    recipe = resolve(spec)
+    backbone = compiled(store.root, recipe)
+    features = _feature_set(store, dataset, recipe, spec, manifest, backbone, cluster)
+    shards = list(plan(manifest.spans, features.layout.rows_per_shard))
+    before = _account(features, manifest)
+    _stop_if_too_bad(before, spec.max_bad_fraction)
+    runtime = _runtime(spec, cluster)
+    fresh: list[ShardReceipt] = []
+    done = features.commits.done()
+    committed = [shard for shard in shards if shard.name in done]
+    if len(committed) < len(shards) or not features.arrays.is_sealed(committed):
+        with hold(features.leases, waiting=lambda held: progress(Step("extract", 0, None, _waiting(held)))) as lease:
+            features.arrays.grow(manifest.rows)
+            job = ExtractionJob(dataset.location, features.location, backbone, runtime, 1, lease)
+            fresh = _run(job, remaining(shards, features.commits.done()), cluster, before, spec.max_bad_fraction, progress)
+            features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
+    after = _account(features, manifest)
+    if not after.counts.ok and after.counts.quarantined:
+        raise DataError(
+            f"Not one of {after.counts.quarantined} images could be read ({_in_words(after.reasons)}). Is {spec.source} a folder of images?"
+        )
+    return _receipt(features, after, fresh, runtime, time.monotonic() - started)
+
+
+def survey(spec: RunSpec) -> ExtractReceipt:
+    """What is extracted so far, without extracting. Raises StoreError where nothing is."""
+    started = time.monotonic()
+    store = FeatureStore.open(Location.of(spec.store))
+    features = FeatureSet.open(store.feature_set_location(spec.dataset_name, resolve(spec)))
+    after = _account(features, store.dataset(spec.dataset_name).manifest)
+    return _receipt(features, after, [], spec.runtime, time.monotonic() - started)
+
+
+def _feature_set(
+    store: FeatureStore,
+    dataset: Dataset,
+    recipe: Recipe,
+    spec: RunSpec,
+    manifest: Manifest,
+    backbone: Compiled,
+    cluster: Cluster,
+) -> FeatureSet:
+    location = store.feature_set_location(dataset.name, recipe)
+    rows = spec.storage.rows_per_shard
+    if (location / "layout.json").exists():
+        there = FeatureSet.open(location).layout.rows_per_shard
+        if rows and rows != there:
+            raise StoreError(
+                f"{location} has {there} rows a shard, fixed when it was made; leave out rows_per_shard, or use another --store."
+            )
+        rows = there
+    if rows is None:
+        seconds = backbone.multiply_accumulates / MULTIPLY_ACCUMULATES_PER_SECOND
+        images = sum(stop - start for start, stop in manifest.spans)
+        rows = rows_per_shard(images, 4 * max(backbone.dims.values()), seconds, cluster.workers)
+    return FeatureSet.create(location, recipe, ArrayLayout(spec.storage.format, rows, backbone.dims))
+
+
+def _run(
+    job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, before: Account, most: float, progress: Progress
+) -> list[ShardReceipt]:
+    fresh: list[ShardReceipt] = []
+    statuses: Counter[str] = Counter({Status.OK: before.counts.ok, Status.QUARANTINED: before.counts.quarantined})
+    reasons = Counter(before.reasons)
+    if not shards:
+        return fresh
+    executor = cluster.executor
+    job = ExtractionJob(job.dataset, job.feature_set, job.backbone, job.runtime, executor.threads, job.lease)
+    total = sum(shard.rows for shard in shards)
+    progress(Step("extract", 0, total))
+    for each in executor.map(extract_shard, job, shards):
+        if each.reused:
+            continue
+        fresh.append(each)
+        statuses.update(each.statuses)
+        reasons.update(each.reasons)
+        bad = f"{statuses[Status.QUARANTINED]} quarantined" if statuses[Status.QUARANTINED] else ""
+        progress(Step("extract", sum(receipt.shard.rows for receipt in fresh), total, bad))
+        now = RowCounts(statuses[Status.OK], statuses[Status.QUARANTINED], 0)
+        _stop_if_too_bad(Account(now, reasons), most)
+    return fresh
+
+
+def _stop_if_too_bad(so_far: Account, most: float) -> None:
+    bad, seen = so_far.counts.quarantined, so_far.counts.ok + so_far.counts.quarantined
+    if seen >= MIN_ROWS_FOR_BAD_FRACTION and bad > most * seen:
+        raise TooManyBadImages(
+            f"{bad} of {seen} images could not be read ({_in_words(so_far.reasons)}), more than the allowed {most:.0%}. What was extracted "
+            "is kept. `trunkline quarantine STORE` lists them; repair the source, or allow more with --max-bad and start again."
+        )
+
+
+def _receipt(
+    features: FeatureSet, after: Account, fresh: Sequence[ShardReceipt], runtime: str, seconds: float
+) -> ExtractReceipt:
+    extracted = sum(each.statuses.get(Status.OK, 0) + each.statuses.get(Status.QUARANTINED, 0) for each in fresh)
+    speed = None
+    if extracted:
+        span = max(each.timings.committed for each in fresh) - min(each.timings.first_read for each in fresh)
+        speed = extracted / max(span, 1e-9)
+    return ExtractReceipt(
+        feature_set=features.location.uri,
+        recipe=features.recipe.digest(),
+        counts=after.counts,
+        reasons=after.reasons,
+        extracted=extracted,
+        reused=after.counts.ok + after.counts.quarantined - extracted,
+        shards_done=len(features.commits.done()),
+        images_per_second=speed,
+        dims=features.layout.dims,
+        dtype=features.layout.dtype,
+        runtime=runtime,
+        seconds=seconds,
+    )
+
+
+def _account(features: FeatureSet, manifest: Manifest) -> Account:
+    return account(manifest, (features.commits.read(name) for name in sorted(features.commits.done())))
+
+
+def _runtime(spec: RunSpec, cluster: Cluster) -> str:
+    if spec.runtime != "auto":
+        return spec.runtime
+    return "tensorflow" if cluster.kind == "cuda" else "openvino"
+
+
+def _refuse_private_storage(root: Location, cluster: Cluster) -> None:
+    if root.scheme == "memory" and cluster.kind != "inline":
+        raise StoreError(
+            "memory:// lives in one process, and workers are others: they would write into stores nobody reads. Use --cluster inline."
+        )
+
+
+def _in_words(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
+
+
+def _waiting(held: Lease) -> str:
+    return f"waiting for lease {held.number} of process {held.pid} on {held.host}"

@@ -1,0 +1,60 @@
+"""The protocol of feature arrays, which Zarr and HDF5 both keep, and what both need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.errors import StoreError
+from trunkline.locations import Location
+from trunkline.shards import Shard
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """Fixed when a feature set is created: format, rows a shard, layer → width, storage dtype, compression level."""
+
+    format: str
+    rows_per_shard: int
+    dims: Mapping[str, int]
+    dtype: str = "float32"
+    zstd_level: int = 1
+
+
+class FeatureArrays(Protocol):
+    """One array a layer, (rows, dim); a row that was never written reads as NaN."""
+
+    def grow(self, rows: int) -> None:
+        """Make the arrays, or lengthen them to `rows`; committed objects stay as they are. The driver calls it, under the lease."""
+
+    def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write a shard's own, aligned region: layer → (shard.rows, dim). Workers call it, each for its own shards."""
+
+    def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows [start, stop) of a layer, (stop − start, dim)."""
+
+    def seal(self, committed: Sequence[Shard]) -> None:
+        """Make what is committed readable by plain tools. The driver calls it at the end of a run, under the lease."""
+
+    def is_sealed(self, committed: Sequence[Shard]) -> bool:
+        """Whether plain tools can read all of these already."""
+
+    def uri(self) -> str:
+        """What a plain tool opens."""
+
+
+def open_arrays(location: Location, layout: ArrayLayout) -> FeatureArrays:
+    """The arrays of a feature set. Raises StoreError for HDF5 anywhere but on a local disk."""
+    if layout.format == "hdf5":
+        from trunkline.store.hdf5 import Hdf5Arrays
+
+        if not location.is_local:
+            raise StoreError(f"HDF5 cannot be written to {location.scheme}:// ({location}). Use --format zarr there.")
+        return Hdf5Arrays(location, layout)
+    from trunkline.store.zarr import ZarrArrays
+
+    return ZarrArrays(location, layout)

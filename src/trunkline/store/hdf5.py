@@ -1,0 +1,155 @@
+"""Feature arrays in HDF5 on a local disk: a part file a shard, and one virtual dataset over them.
+
+Parts are written to a temporary file and moved. Sealing merges parts, so that `features.h5` never spans more than 500 files:
+with more than the allowed number of open files HDF5 silently reads NaN.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.errors import CorruptStore
+from trunkline.locations import Location
+from trunkline.shards import Shard
+from trunkline.store.arrays import ArrayLayout
+
+MAX_FILES = 500
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """A file that holds rows [start, stop) of every layer, void rows between them as NaN."""
+
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        return f"parts/{self.start:012d}-{self.stop:012d}.h5"
+
+    @classmethod
+    def of(cls, name: str) -> Part:
+        start, stop = name.removesuffix(".h5").split("-")
+        return cls(int(start), int(stop))
+
+
+class Hdf5Arrays:
+    """`parts/<start>-<stop>.h5`, each with a dataset a layer; `features.h5` with a virtual dataset a layer, (rows, dim)."""
+
+    def __init__(self, location: Location, layout: ArrayLayout) -> None:
+        self._location = location
+        self._layout = layout
+        self._rows = 0
+        self._known: list[Part] = []
+
+    def grow(self, rows: int) -> None:
+        self._rows = rows
+        self._link(self._list())
+
+    def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
+        self._write_part(Part(shard.start, shard.stop), features)
+
+    def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
+        try:
+            return self._read(self._known or self._list(), layer, start, stop)
+        except FileNotFoundError:  # a writer has merged parts since they were listed
+            return self._read(self._list(), layer, start, stop)
+
+    def seal(self, committed: Sequence[Shard]) -> None:
+        parts = self._list()
+        holding = {shard: _holding(parts, shard) for shard in committed}
+        missing = [shard.name for shard, part in holding.items() if part is None]
+        if missing:
+            raise CorruptStore(
+                f"{self._location}/parts lacks the features of {len(missing)} committed shards, the first {missing[0]}: they would "
+                "read as NaN. Restore the files, or delete their records under commits/, so that they are extracted again."
+            )
+        self._merge(sorted({part for part in holding.values() if part}))
+
+    def is_sealed(self, committed: Sequence[Shard]) -> bool:
+        layer = next(iter(self._layout.dims))
+        try:
+            with h5py.File(self.uri(), "r", locking=False) as file:
+                dataset = file[layer]
+                linked = (
+                    sorted(Part.of(source.file_name.removeprefix("parts/")) for source in dataset.virtual_sources())
+                    if dataset.is_virtual
+                    else []
+                )
+        except FileNotFoundError:
+            return False
+        return all(_holding(linked, shard) for shard in committed)
+
+    def uri(self) -> str:
+        return (self._location / "features.h5").uri
+
+    def _read(self, parts: list[Part], layer: str, start: int, stop: int) -> NDArray[np.float32]:
+        out = np.full((stop - start, self._layout.dims[layer]), np.nan, self._layout.dtype)
+        for part in parts[bisect_right(parts, start, key=lambda part: part.stop) :]:
+            if part.start >= stop:
+                break
+            first, last = max(start, part.start), min(stop, part.stop)
+            with h5py.File(self._path(part), "r", locking=False) as file:
+                out[first - start : last - start] = file[layer][first - part.start : last - part.start]
+        return out
+
+    def _merge(self, parts: list[Part]) -> None:
+        """Fewer, larger files; the old ones are deleted after the virtual dataset has left them."""
+        rows = self._layout.rows_per_shard
+        if len(parts) > MAX_FILES:
+            while len({part.start // rows for part in parts}) > MAX_FILES // 2:
+                rows *= 2
+        groups = [list(group) for _, group in groupby(parts, key=lambda part: part.start // rows)]
+        merged = [group[0] if len(group) == 1 else self._join(group) for group in groups]
+        self._link(merged)
+        for group, part in zip(groups, merged, strict=True):
+            for old in group:
+                if old != part:
+                    self._path(old).unlink()
+        self._known = merged
+
+    def _join(self, parts: list[Part]) -> Part:
+        whole = Part(parts[0].start, parts[-1].stop)
+        self._write_part(whole, {layer: self.read(layer, whole.start, whole.stop) for layer in self._layout.dims})
+        return whole
+
+    def _write_part(self, part: Part, features: Mapping[str, NDArray[np.float32]]) -> None:
+        with (self._location / part.name).staged() as path, h5py.File(path, "w", libver="v110") as file:
+            for layer, block in features.items():
+                file.create_dataset(layer, data=block)
+
+    def _link(self, parts: list[Part]) -> None:
+        """Write `features.h5` anew over these parts."""
+        rows = max([self._rows, *(part.stop for part in parts)])
+        with (self._location / "features.h5").staged() as path, h5py.File(path, "w", libver="v110") as file:
+            for layer, dim in self._layout.dims.items():
+                virtual = h5py.VirtualLayout((rows, dim), self._layout.dtype)
+                for part in parts:
+                    source = h5py.VirtualSource(part.name, layer, (part.stop - part.start, dim), self._layout.dtype)
+                    virtual[part.start : part.stop] = source
+                file.create_virtual_dataset(layer, virtual, fillvalue=np.nan)
+
+    def _list(self) -> list[Part]:
+        """The parts in order of rows; one that lies inside another is left from an interrupted merge."""
+        found = sorted(
+            (Part.of(name) for name in (self._location / "parts").names()), key=lambda part: (part.start, -part.stop)
+        )
+        self._known = [part for number, part in enumerate(found) if number == 0 or part.stop > found[number - 1].stop]
+        return self._known
+
+    def _path(self, part: Part) -> Path:
+        return (self._location / part.name).path
+
+
+def _holding(parts: list[Part], shard: Shard) -> Part | None:
+    """The part that holds the shard's rows."""
+    number = bisect_right(parts, shard.start, key=lambda part: part.start) - 1
+    return parts[number] if number >= 0 and parts[number].stop >= shard.stop else None

@@ -1,0 +1,164 @@
+"""The lease: one run at a time writes a feature set.
+
+Leases are numbered files, each taken by exclusive create; the number is a fencing token. The holder's heartbeat rewrites its
+file; a lease is free when it was released, when its process on this host is dead, or when its heartbeat has not moved for
+a while on the observer's own clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from trunkline.errors import CorruptStore, LeaseHeld, LeaseLost, StorageError
+from trunkline.locations import Location
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who holds a feature set: fencing number, host, process and its start time, and a heartbeat that counts up."""
+
+    folder: Location
+    number: int
+    host: str
+    pid: int
+    started: str
+    beat: int = 0
+    released: bool = False
+
+    @property
+    def location(self) -> Location:
+        return self.folder / f"lease-{self.number:06d}.json"
+
+    def to_bytes(self) -> bytes:
+        said = asdict(self)
+        del said["folder"]
+        return json.dumps(said).encode()
+
+    def check(self) -> None:
+        """Raise LeaseLost where the run that holds this number has ended or another run has a higher one."""
+        current = latest(self.folder)
+        if current is None or current.number != self.number or current.released:
+            raise LeaseLost(
+                f"The run with lease {self.number} on {self.folder} has ended or was taken over; nothing more is written."
+            )
+
+
+def latest(folder: Location) -> Lease | None:
+    """The lease with the highest number."""
+    names = [name for name in folder.names() if name.startswith("lease-")]
+    if not names:
+        return None
+    place = folder / names[-1]
+    try:
+        return Lease(folder=folder, **json.loads(place.read()))
+    except (ValueError, TypeError) as error:
+        raise CorruptStore(f"{place} is not a lease. If no run is writing, delete it.") from error
+
+
+@contextlib.contextmanager
+def hold(
+    folder: Location, wait_seconds: float = STALE_SECONDS + HEARTBEAT_SECONDS, waiting: Callable[[Lease], None] | None = None
+) -> Iterator[Lease]:
+    """Take the lease, keep its heartbeat, release it at the end.
+
+    Parameters
+    ----------
+    folder : `leases/` of a feature set.
+    wait_seconds : how long to watch another holder before giving up; a dead one is noticed on the way.
+    waiting : called once with the holder, before the wait.
+
+    Raises
+    ------
+    LeaseHeld : another run is alive.
+    """
+    lease = _take(folder, wait_seconds, waiting)
+    stop = threading.Event()
+    pulse = threading.Thread(target=_keep_beating, args=(lease, stop), name="lease-heartbeat", daemon=True)
+    pulse.start()
+    try:
+        yield lease
+    finally:
+        stop.set()
+        pulse.join()
+        with contextlib.suppress(
+            StorageError, FileNotFoundError, CorruptStore
+        ):  # a lost disk must not hide the run's own error
+            current = latest(folder)
+            if current and current.number == lease.number:
+                lease.location.write(replace(current, released=True).to_bytes())
+
+
+def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None] | None) -> Lease:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        held = latest(folder)
+        if held is not None and not _is_free(held):
+            if waiting:
+                waiting(held)
+                waiting = None
+            if not _goes_stale(held, deadline):
+                raise LeaseHeld(
+                    f"Another run holds {folder} (lease {held.number}, process {held.pid} on {held.host}, its heartbeat moves). Two runs "
+                    "would do the same work twice: wait for it, or end it first."
+                )
+        number = held.number + 1 if held else 1
+        mine = Lease(folder, number, socket.gethostname(), os.getpid(), _start_time(os.getpid()))
+        try:
+            mine.location.create(mine.to_bytes())
+        except FileExistsError:
+            continue  # another run was faster; look at it
+        return mine
+
+
+def _goes_stale(held: Lease, deadline: float) -> bool:
+    """Watch until the holder is free or silent for STALE_SECONDS on this clock; False where the deadline comes first."""
+    beat, since = held.beat, time.monotonic()
+    while True:
+        time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
+        now = latest(held.folder)
+        if now is None or now.number != held.number or _is_free(now):
+            return True
+        if now.beat != beat:
+            beat, since = now.beat, time.monotonic()
+        if time.monotonic() - since >= STALE_SECONDS:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+
+
+def _is_free(lease: Lease) -> bool:
+    return lease.released or (lease.host == socket.gethostname() and _start_time(lease.pid) != lease.started)
+
+
+def _start_time(pid: int) -> str:
+    """When a process of this host started: the boot's id and the kernel's ticks since then; '' where it is dead or unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+
+
+def _keep_beating(lease: Lease, stop: threading.Event) -> None:
+    beat = 0
+    while not stop.wait(HEARTBEAT_SECONDS):
+        beat += 1
+        with contextlib.suppress(
+            StorageError, FileNotFoundError, CorruptStore
+        ):  # the next beat tries again; silence is the signal
+            current = latest(lease.folder)
+            if current is None or current.number != lease.number:
+                return
+            lease.location.write(replace(lease, beat=beat).to_bytes())

@@ -1,0 +1,70 @@
+"""Feature arrays in Zarr v3 with the sharding codec: one object a shard, on any fsspec URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.codecs
+import zarr.storage
+from numpy.typing import NDArray
+
+from trunkline.locations import Location
+from trunkline.shards import Shard
+from trunkline.store.arrays import ArrayLayout
+
+FOLDER = "features.zarr"
+
+
+class ZarrArrays:
+    """`features.zarr/<layer>`, (rows, dim), one object a shard, chunks of 64 to 128 rows inside it."""
+
+    def __init__(self, location: Location, layout: ArrayLayout) -> None:
+        self._root = location / FOLDER
+        self._layout = layout
+        self._open: dict[str, Any] = {}
+
+    def grow(self, rows: int) -> None:
+        group: Any = zarr.open_group(self._place(), mode="a", zarr_format=3)
+        for layer, dim in self._layout.dims.items():
+            if layer not in group:
+                group.create_array(
+                    layer,
+                    shape=(rows, dim),
+                    dtype=self._layout.dtype,
+                    chunks=(min(self._layout.rows_per_shard, 128), dim),
+                    shards=(self._layout.rows_per_shard, dim),
+                    compressors=zarr.codecs.ZstdCodec(level=self._layout.zstd_level),
+                    fill_value=float("nan"),
+                    dimension_names=("row", "feature"),
+                )
+            elif group[layer].shape[0] < rows:
+                group[layer].resize((rows, dim))
+        self._open.clear()
+
+    def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
+        for layer, block in features.items():
+            self._array(layer)[shard.start : shard.stop] = block
+
+    def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
+        return np.asarray(self._array(layer)[start:stop])
+
+    def seal(self, committed: Sequence[Shard]) -> None:
+        """Nothing to do: objects are final when they are written."""
+
+    def is_sealed(self, committed: Sequence[Shard]) -> bool:  # noqa: ARG002
+        return True
+
+    def uri(self) -> str:
+        return self._root.uri
+
+    def _array(self, layer: str) -> Any:
+        if layer not in self._open:
+            self._open[layer] = zarr.open_array(self._place(layer), mode="r+", zarr_format=3)
+        return self._open[layer]
+
+    def _place(self, layer: str = "") -> Any:
+        place = self._root / layer if layer else self._root
+        return str(place.path) if place.is_local else zarr.storage.FsspecStore.from_url(place.uri)

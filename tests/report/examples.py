@@ -1,0 +1,198 @@
+"""Reports to draw (handwritten digits, nothing, too much, hostile text), and the page they become, read back."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from html.parser import HTMLParser
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from trunkline.report import page
+from trunkline.report.data import Funnel, HeadResult, LayerResult, Mistake, Quarantined, ReportData
+
+HOSTILE = "<script>alert('1')</script>\" onload=x & $\\frac{1}{2}$ \u202eevil {{ 7 * 7 }}\nnext\x00 \udcff é 漢字"
+VOID = {"meta", "link", "img", "br"}
+LONG = "a-folder/" + "x" * 300 + ".jpg"
+
+
+def head(kind: str, truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: list[str], **chosen: str) -> HeadResult:
+    labels = range(len(classes))
+    precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    confusion = confusion_matrix(truth, predicted, labels=labels)
+    accuracy = float(np.mean(truth == predicted))
+    return HeadResult(kind, accuracy, float(f1.mean()), classes, confusion, precision, recall, f1, support, chosen, 2.25)
+
+
+@cache
+def digits() -> ReportData:
+    """A whole report: pixels as features, two heads fitted on them, and the images they got wrong."""
+    pixels, target = load_digits(return_X_y=True)
+    train, test = slice(0, 1300), slice(1300, None)
+    classes = [str(digit) for digit in range(10)]
+    softmax = LogisticRegression(C=0.01, max_iter=1000).fit(pixels[train], target[train])
+    forest = RandomForestClassifier(12, random_state=0).fit(pixels[train], target[train])
+    variances = pixels[train].var(axis=0)
+    return ReportData(
+        dataset="digits",
+        source="file:///data/digits",
+        feature_set="file:///features/digits/3f9a1c",
+        made_at=datetime(2026, 11, 5, 9, 30, tzinfo=UTC),
+        funnel=Funnel(ok=1797, quarantined=3, pending=0, removed=12, void=236),
+        extracted=1300,
+        reused=497,
+        images_per_second=212.4,
+        stage_seconds={"scan": 0.8, "extract": 6.1, "select": 0.3, "fit": 4.4},
+        work_seconds={"read": 0.9, "decode": 2.4, "forward": 8.1, "write": 0.2},
+        recipe={
+            "backbone": "efficientnet-lite0",
+            "weights": "9d3f" * 16,
+            "layer": "avg_pool",
+            "pooling": "none",
+            "dtype": "float32",
+        },
+        environment={"runtime": "openvino 2026.3", "processor": "8 cores, AVX-512", "python": "3.11.9"},
+        quarantine=[
+            Quarantined("digits/4/0017.jpg", "truncated", "ends after 812 of 1,204 bytes"),
+            Quarantined("digits/7/notes.txt", "not an image", "starts with b'Seven'"),
+            Quarantined("digits/9/0101.jpg", "truncated", "ends after 0 bytes"),
+        ],
+        features=LayerResult("avg_pool", "float32", variances, variances > 0.05, 0.05),
+        heads=[
+            head("forest", target[test], forest.predict(pixels[test]), classes, trees="12"),
+            head("softmax", target[test], softmax.predict(pixels[test]), classes, C="0.01", folds="5"),
+        ],
+        points=PCA(2, random_state=0).fit_transform(pixels[train]),
+        point_labels=[str(digit) for digit in target[train]],
+        points_method="2 principal components, 1,300 training rows",
+        mistakes=_mistakes(pixels[test], target[test], softmax.predict_proba(pixels[test])),
+        mistakes_head="softmax",
+        notes=["2 test images have the same bytes as a training image and are left out of the metrics."],
+    )
+
+
+def _mistakes(pixels: NDArray[np.float64], target: NDArray[np.int64], chances: NDArray[np.float64]) -> list[Mistake]:
+    predicted, surest = chances.argmax(axis=1), chances.max(axis=1)
+    worst = [i for i in np.argsort(-surest) if predicted[i] != target[i]][:24]
+    return [
+        Mistake(f"digits/{target[i]}/{i:04}.jpg", str(target[i]), str(predicted[i]), float(surest[i]), thumbnail(pixels[i]))
+        for i in worst
+    ]
+
+
+def thumbnail(pixels: NDArray[np.float64]) -> bytes:
+    small = Image.fromarray((pixels.reshape(8, 8) * 15).astype(np.uint8))
+    buffer = io.BytesIO()
+    small.resize((160, 160), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def empty() -> ReportData:
+    """Nothing but a name: no image, no stage has run."""
+    return ReportData(
+        dataset="empty",
+        source="memory://empty",
+        feature_set="memory://features/empty/0",
+        made_at=datetime(2026, 11, 5, 9, 30, tzinfo=UTC),
+        funnel=Funnel(ok=0, quarantined=0, pending=0),
+        extracted=0,
+        reused=0,
+        images_per_second=None,
+        stage_seconds={},
+        work_seconds={},
+        recipe={},
+        environment={},
+        quarantine=[],
+        features=None,
+    )
+
+
+def many_classes(number: int = 120) -> ReportData:
+    """`number` classes of a made-up head that is right 85 times in 100."""
+    generator = np.random.default_rng(0)
+    classes = [f"n{i:05} breed of dog" for i in range(number)]
+    truth = generator.integers(0, number, 6000)
+    predicted = np.where(generator.random(6000) < 0.85, truth, (truth + generator.geometric(0.4, 6000)) % number)
+    centres = generator.normal(size=(number, 2)) * 12
+    return replace(
+        digits(),
+        heads=[head("softmax", truth, predicted, classes)],
+        points=centres[truth] + generator.normal(size=(6000, 2)),
+        point_labels=[classes[i] for i in truth],
+    )
+
+
+def hostile() -> ReportData:
+    """The digits, with text everywhere that would break out of HTML, SVG or the layout if it were let through."""
+    report = digits()
+    names = [HOSTILE, LONG, *report.heads[0].classes[2:]]
+    return replace(
+        report,
+        dataset=HOSTILE,
+        source=LONG,
+        feature_set=HOSTILE + LONG,
+        stage_seconds={HOSTILE: 1.0, LONG: 2.0},
+        work_seconds={LONG: 1.0, HOSTILE: 2.0},
+        recipe={HOSTILE: LONG, LONG: HOSTILE},
+        environment={HOSTILE: HOSTILE},
+        quarantine=[Quarantined(HOSTILE, HOSTILE, HOSTILE), Quarantined(LONG, LONG, LONG)],
+        features=replace(report.features, layer=HOSTILE + LONG, dtype=HOSTILE) if report.features else None,
+        heads=[replace(item, kind=HOSTILE + LONG, classes=names, chosen={HOSTILE: LONG}) for item in report.heads],
+        point_labels=[names[int(label)] for label in report.point_labels],
+        points_method=HOSTILE + LONG,
+        mistakes=[
+            Mistake(LONG, HOSTILE, LONG, 0.99999, None),
+            Mistake(HOSTILE, LONG, HOSTILE, 0.5, report.mistakes[0].thumbnail),
+        ],
+        mistakes_head=HOSTILE,
+        notes=[HOSTILE, LONG],
+    )
+
+
+class Document(HTMLParser):
+    """Elements with their attributes, the text of each section, and a check that every tag is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: dict[str, str] = {}
+        self.section = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, attributes))
+        self.section = attributes.get("id", "") if tag in ("section", "footer") else "top" if tag == "header" else self.section
+        self.handle_data(" ")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self.section] = self.texts.get(self.section, "") + data
+
+    def text(self, section: str) -> str:
+        return " ".join(self.texts[section].split())
+
+
+def drawn(data: ReportData) -> Document:
+    return Document(page.render(data))
