@@ -184,13 +184,15 @@ class Cluster:
 def _local_cluster(workers: int) -> Any:
     from distributed import LocalCluster
 
+    chatter = logging.getLogger("distributed")
+    if chatter.level == logging.NOTSET:
+        chatter.setLevel(logging.WARNING)
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
-        worker_dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
     )
 

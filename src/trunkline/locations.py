@@ -30,13 +30,15 @@ class Location:
 
     @classmethod
     def of(cls, uri: str | os.PathLike[str]) -> Location:
-        """A local path becomes absolute, `file://` goes away, a trailing slash too."""
+        """A local path becomes absolute, `file://` goes away, a trailing slash too. Raises StoreError for a bare `s3://`."""
         text = os.fspath(uri)
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         if "://" not in text:
             text = str(Path(text).expanduser().absolute())
             return cls(os.path.normpath(text))
+        if not text.split("://", 1)[1].strip("/"):
+            raise StoreError(f"{text} names no bucket or folder. Name one: {text.rstrip('/')}//bucket/folder.")
         return cls(text.rstrip("/"))
 
     def __str__(self) -> str:
@@ -105,7 +107,10 @@ class Location:
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = self.path.parent
+        if folder.exists() and not folder.is_dir():  # mkdir's FileExistsError would pass for a lost race
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".{self.name}.{secrets.token_hex(6)}.tmp")
         try:
             yield temporary

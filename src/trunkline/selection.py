@@ -68,13 +68,16 @@ def load_latest(folder: Location) -> Mask | None:
 
 
 def create(folder: Location, rows: int, layers: Mapping[str, LayerMask]) -> Mask:
-    """Write the next mask. Raises FileExistsError where another run was faster."""
+    """Write the next mask; where another run wrote it first, that one holds."""
     location = folder / f"mask-{len(folder.names()):06d}.npz"
     out = io.BytesIO()
     arrays = {f"{layer}/{name}": getattr(mask, name) for layer, mask in layers.items() for name in ("kept", "variances")}
     said = json.dumps({"rows": rows, "thresholds": {layer: mask.threshold for layer, mask in layers.items()}})
     np.savez(out, allow_pickle=False, said=np.array(said), **arrays)
-    location.create(out.getvalue())
+    try:
+        location.create(out.getvalue())
+    except FileExistsError:
+        return load(location)
     return Mask(location, rows, layers)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from trunkline.errors import SourceError, StoreError, UnreadableImage
@@ -125,7 +127,8 @@ class FolderSource:
             with os.scandir(self.root.path) as entries:
                 return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
         entries = filesystem(self.root.scheme).ls(self.root.uri, detail=True)
-        return [e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory"]
+        names = (e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
+        return [name for name in names if not name.startswith(".")]
 
     def _walk(self, folder: str, prefix: str) -> Iterator[Listed]:
         try:
@@ -173,14 +176,18 @@ def _local_version(status: os.stat_result) -> str:
 
 def _remote_version(info: dict[str, Any]) -> str:
     for key in ("ETag", "etag", "mtime", "LastModified", "created"):
-        if info.get(key):
-            return f"{info['size']}-{str(info[key]).strip(chr(34))}"
+        if tag := info.get(key):
+            # some file systems give a date in one call and a timestamp in another
+            return f"{info['size']}-{tag.timestamp() if isinstance(tag, datetime) else str(tag).strip(chr(34))}"
     return f"{info['size']}"
 
 
 def _read_local(place: Location) -> tuple[bytes, str]:
-    with place.path.open("rb") as file:
+    # a pipe is opened without waiting for its writer, then refused
+    with open(place.path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
         status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImage("unreadable", "not a regular file")
         if status.st_size > MAX_IMAGE_BYTES:
             raise UnreadableImage("too-large", f"{status.st_size:,} bytes; at most {MAX_IMAGE_BYTES:,} are read")
         return file.read(), _local_version(status)

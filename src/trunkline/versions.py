@@ -41,8 +41,12 @@ class Versions:
         rows = list(changes)
         if not rows:
             return False
-        table = pa.table(
-            {"row": pa.array([r for r, _ in rows], pa.int64()), self.column: pa.array([v for _, v in rows], pa.string())}
-        )
-        (self.folder / f"{len(self.names()):06d}.parquet").create(parquet_bytes(table, BLOCK))
-        return True
+        numbers, values = pa.array([row for row, _ in rows], pa.int64()), pa.array([value for _, value in rows], pa.string())
+        content = parquet_bytes(pa.table({"row": numbers, self.column: values}), BLOCK)
+        number = len(self.names())
+        while True:
+            try:
+                (self.folder / f"{number:06d}.parquet").create(content)
+                return True
+            except FileExistsError:  # another scan took this number; these rows' values hold all the same
+                number += 1

@@ -17,8 +17,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from trunkline.accounting import RowCounts
 from trunkline.report import page
-from trunkline.report.data import Funnel, HeadResult, LayerResult, Mistake, Quarantined, ReportData
+from trunkline.report.data import HeadResult, LayerResult, Mistake, Quarantined, ReportData
 
 HOSTILE = "<script>alert('1')</script>\" onload=x & $\\frac{1}{2}$ \u202eevil {{ 7 * 7 }}\nnext\x00 \udcff é 漢字"
 VOID = {"meta", "link", "img", "br"}
@@ -47,7 +48,7 @@ def digits() -> ReportData:
         source="file:///data/digits",
         feature_set="file:///features/digits/3f9a1c",
         made_at=datetime(2026, 11, 5, 9, 30, tzinfo=UTC),
-        funnel=Funnel(ok=1797, quarantined=3, pending=0, removed=12, void=236),
+        counts=RowCounts(ok=1797, quarantined=3, pending=0, removed=12, void=236),
         extracted=1300,
         reused=497,
         images_per_second=212.4,
@@ -103,7 +104,7 @@ def empty() -> ReportData:
         source="memory://empty",
         feature_set="memory://features/empty/0",
         made_at=datetime(2026, 11, 5, 9, 30, tzinfo=UTC),
-        funnel=Funnel(ok=0, quarantined=0, pending=0),
+        counts=RowCounts(ok=0, quarantined=0, pending=0),
         extracted=0,
         reused=0,
         images_per_second=None,

@@ -16,8 +16,9 @@ import pytest
 
 from tests.report import examples
 from tests.report.examples import Document, drawn
+from trunkline.accounting import RowCounts
 from trunkline.report import page
-from trunkline.report.data import Funnel, Mistake, Quarantined, ReportData
+from trunkline.report.data import Mistake, Quarantined, ReportData
 
 EXAMPLES = [examples.digits, examples.many_classes, examples.hostile, examples.empty]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -115,8 +116,8 @@ def test_a_section_with_data_shows_it(section, words):
 
 
 def test_the_funnel_shows_every_row():
-    funnel = Funnel(ok=1900, quarantined=30, pending=70)
-    text = drawn(replace(examples.digits(), funnel=funnel)).text("images")
+    counts = RowCounts(ok=1900, quarantined=30, pending=70)
+    text = drawn(replace(examples.digits(), counts=counts)).text("images")
     assert "1,900 with features 95% 30 in quarantine 2% 70 pending 4%" in text
     assert "Every one of 2,000 images" in text
     assert "Apart from these" not in text
@@ -126,9 +127,9 @@ def test_the_funnel_shows_every_row():
     ("change", "sentence"),
     [
         ({}, "1,797 of 1,800 images became 64 features each; the variance filter keeps 54; "),
-        ({"funnel": Funnel(5, 0, 0), "heads": ()}, "All 5 images became 64 features each; the variance filter keeps 54."),
-        ({"funnel": Funnel(5, 1, 4), "features": None, "heads": ()}, "5 of 10 images became features; 4 still to do."),
-        ({"funnel": Funnel(0, 0, 0), "features": None, "heads": ()}, "There are no images yet."),
+        ({"counts": RowCounts(5, 0, 0), "heads": ()}, "All 5 images became 64 features each; the variance filter keeps 54."),
+        ({"counts": RowCounts(5, 1, 4), "features": None, "heads": ()}, "5 of 10 images became features; 4 still to do."),
+        ({"counts": RowCounts(0, 0, 0), "features": None, "heads": ()}, "There are no images yet."),
     ],
 )
 def test_the_verdict_is_one_sentence(change, sentence):
@@ -167,7 +168,7 @@ def test_the_bottleneck_is_named(work, sentence):
 
 def test_quarantine_is_counted_in_full_and_listed_in_part():
     quarantine = [Quarantined(f"{i}.jpg", "truncated" if i % 5 else "not an image", "") for i in range(1250)]
-    data = replace(examples.digits(), funnel=Funnel(5000, 1250, 0), quarantine=quarantine)
+    data = replace(examples.digits(), counts=RowCounts(5000, 1250, 0), quarantine=quarantine)
     text = drawn(data).text("images")
     assert "1,000 truncated 250 not an image" in text
     assert len(re.findall(r"\d+\.jpg", text)) == page.MOST_QUARANTINED

@@ -9,6 +9,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.accounting import RowCounts
+
 
 @dataclass(frozen=True)
 class Quarantined:
@@ -52,21 +54,6 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Funnel:
-    """Live rows by what became of them; `ok + quarantined + pending = rows`. `removed` and `void` rows stand apart."""
-
-    ok: int
-    quarantined: int
-    pending: int
-    removed: int = 0
-    void: int = 0
-
-    @property
-    def rows(self) -> int:
-        return self.ok + self.quarantined + self.pending
-
-
-@dataclass(frozen=True)
 class LayerResult:
     """One layer's variances over the training rows, (dim,) float64, and which columns the mask keeps, (dim,) bool."""
 
@@ -89,7 +76,7 @@ class ReportData:
     source: str
     feature_set: str
     made_at: datetime
-    funnel: Funnel
+    counts: RowCounts
     extracted: int
     reused: int
     images_per_second: float | None

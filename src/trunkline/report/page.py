@@ -43,7 +43,7 @@ def render(data: ReportData) -> str:
         HTML without scripts or external references; the same data gives the same text.
     """
     heads = best_first(data.heads)
-    return (
+    page = (
         _environment()
         .get_template("page.html.j2")
         .render(
@@ -51,7 +51,7 @@ def render(data: ReportData) -> str:
             verdict=verdict(data),
             tiles=tiles(data),
             reasons=reasons(data.quarantine),
-            quarantined=max(data.funnel.quarantined, len(data.quarantine)),
+            quarantined=max(data.counts.quarantined, len(data.quarantine)),
             most_quarantined=MOST_QUARANTINED,
             stages=timings(data.stage_seconds),
             work=timings(data.work_seconds),
@@ -67,6 +67,7 @@ def render(data: ReportData) -> str:
             address=json.dumps(data.feature_set, ensure_ascii=False),
         )
     )
+    return page.lstrip()
 
 
 def _environment() -> Environment:
@@ -91,8 +92,8 @@ def _matrix(head: HeadResult) -> list[list[charts.Cell]] | str:
 def verdict(data: ReportData) -> str:
     """Say in one sentence what came out."""
     clauses = [_images_clause(data)]
-    if data.funnel.pending:
-        clauses.append(f"{count(data.funnel.pending)} still to do")
+    if data.counts.pending:
+        clauses.append(f"{count(data.counts.pending)} still to do")
     if data.features is not None:
         clauses.append(f"the variance filter keeps {count(data.features.kept.sum())}")
     if data.heads:
@@ -102,7 +103,7 @@ def verdict(data: ReportData) -> str:
 
 
 def _images_clause(data: ReportData) -> str:
-    rows, ok = data.funnel.rows, data.funnel.ok
+    rows, ok = data.counts.live, data.counts.ok
     if not rows:
         return "There are no images yet"
     which = f"All {count(rows)} images" if ok == rows else f"{count(ok)} of {count(rows)} images"
@@ -124,10 +125,10 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def _image_tiles(data: ReportData) -> list[Tile]:
-    funnel = data.funnel
+    counts = data.counts
     return [
-        Tile("Images with features", count(funnel.ok), f"of {count(funnel.rows)}"),
-        Tile("In quarantine", count(funnel.quarantined), f"{share(funnel.quarantined, funnel.rows)} of the images"),
+        Tile("Images with features", count(counts.ok), f"of {count(counts.live)}"),
+        Tile("In quarantine", count(counts.quarantined), f"{share(counts.quarantined, counts.live)} of the images"),
     ]
 
 

@@ -94,14 +94,14 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     if len(committed) < len(shards) or not features.arrays.is_sealed(committed):
         with hold(features.leases, waiting=lambda held: progress(Step("extract", 0, None, _waiting(held)))) as lease:
             features.arrays.grow(manifest.rows)
-            job = ExtractionJob(dataset.location, features.location, backbone, runtime, 1, lease)
-            fresh = _run(job, remaining(shards, features.commits.done()), cluster, before, spec.max_bad_fraction, progress)
+            todo = remaining(shards, features.commits.done())
+            if todo:
+                job = ExtractionJob(dataset.location, features.location, backbone, runtime, cluster.executor.threads, lease)
+                fresh = _run(job, todo, cluster, before, spec.max_bad_fraction, progress)
             features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
     after = _account(features, manifest)
     if not after.counts.ok and after.counts.quarantined:
-        raise DataError(
-            f"Not one of {after.counts.quarantined} images could be read ({_in_words(after.reasons)}). Is {spec.source} a folder of images?"
-        )
+        raise _nothing_readable(after)
     return _receipt(features, after, fresh, runtime, time.monotonic() - started)
 
 
@@ -145,13 +145,9 @@ def _run(
     fresh: list[ShardReceipt] = []
     statuses: Counter[str] = Counter({Status.OK: before.counts.ok, Status.QUARANTINED: before.counts.quarantined})
     reasons = Counter(before.reasons)
-    if not shards:
-        return fresh
-    executor = cluster.executor
-    job = ExtractionJob(job.dataset, job.feature_set, job.backbone, job.runtime, executor.threads, job.lease)
     total = sum(shard.rows for shard in shards)
     progress(Step("extract", 0, total))
-    for each in executor.map(extract_shard, job, shards):
+    for each in cluster.executor.map(extract_shard, job, shards):
         if each.reused:
             continue
         fresh.append(each)
@@ -167,10 +163,19 @@ def _run(
 def _stop_if_too_bad(so_far: Account, most: float) -> None:
     bad, seen = so_far.counts.quarantined, so_far.counts.ok + so_far.counts.quarantined
     if seen >= MIN_ROWS_FOR_BAD_FRACTION and bad > most * seen:
+        if bad == seen:
+            raise _nothing_readable(so_far)
         raise TooManyBadImages(
             f"{bad} of {seen} images could not be read ({_in_words(so_far.reasons)}), more than the allowed {most:.0%}. What was extracted "
             "is kept. `trunkline quarantine STORE` lists them; repair the source, or allow more with --max-bad and start again."
         )
+
+
+def _nothing_readable(so_far: Account) -> DataError:
+    return DataError(
+        f"Not one of {so_far.counts.quarantined} images could be read ({_in_words(so_far.reasons)}). Is the source a folder of images? "
+        "`trunkline quarantine STORE` lists them."
+    )
 
 
 def _receipt(

@@ -18,8 +18,7 @@ from trunkline.heads.artifact import HeadArtifact
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
-from trunkline.report.data import Funnel, HeadResult, LayerResult, Mistake, Quarantined, ReportData
-from trunkline.report.page import render
+from trunkline.report.data import HeadResult, LayerResult, Mistake, Quarantined, ReportData
 from trunkline.selection import LayerMask
 from trunkline.specs import RunSpec, digest_of
 from trunkline.stages.extract import ExtractReceipt
@@ -56,6 +55,8 @@ def report(
     earlier = _earlier(pointer, key)
     if earlier and not extracted.extracted:
         return ReportReceipt(earlier, cached=True)
+    from trunkline.report.page import render  # Matplotlib takes a second to import, and most commands draw nothing
+
     progress(Step("report", 0, 1))
     page = render(_data(features, extracted, selected, fitted, seconds))
     place = FeatureStore.open(Location.of(spec.store)).runs / f"{run_id}/report.html"
@@ -97,7 +98,7 @@ def _data(
         source=features.dataset.source.root.uri,
         feature_set=features.uri,
         made_at=datetime.now(UTC),
-        funnel=Funnel(**vars(extracted.counts)),
+        counts=extracted.counts,
         extracted=extracted.extracted,
         reused=extracted.reused,
         images_per_second=extracted.images_per_second,

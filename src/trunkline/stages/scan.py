@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from trunkline.errors import SourceError
+from trunkline.errors import RunError, SourceError
 from trunkline.locations import Location
 from trunkline.manifest import Difference, Manifest
 from trunkline.progress import Progress, Step, silent
@@ -61,7 +61,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
         except FileExistsError:
             continue  # another scan appended the same batch number; compare with what it wrote
     else:
-        raise SourceError(f"Other scans of {dataset.name} kept appending; start this one again when they are done.")
+        raise RunError(f"Other scans of {dataset.name} kept appending first; start this one again when they are done.")
     labels_changed = _version_labels(dataset, after, source.layout(spec.labels), spec.split)
     return ScanReceipt(
         dataset=dataset.name,

@@ -65,16 +65,17 @@ class FeatureSet:
                 f"There is no feature set at {location}. `trunkline status STORE` lists those of a store."
             ) from error
         except (ValidationError, ValueError) as error:
-            raise StoreError(
-                f"{location} is not a feature set that this trunkline can read: recipe.json or layout.json is foreign or newer."
-            ) from error
+            raise _foreign(location) from error
         if not isinstance(said, dict) or said.pop("format_version", None) != FORMAT_VERSION:
             raise StoreError(f"{location} was written by another version of trunkline. Update trunkline to read it.")
         if recipe.digest() != location.name:
             raise StoreError(
                 f"{location} holds the recipe {recipe.digest()}: it was moved or edited, so its features cannot be trusted."
             )
-        return cls(location, recipe, ArrayLayout(**said))
+        try:
+            return cls(location, recipe, ArrayLayout(**said))
+        except TypeError as error:
+            raise _foreign(location) from error
 
     @cached_property
     def arrays(self) -> FeatureArrays:
@@ -95,3 +96,9 @@ class FeatureSet:
     @property
     def widest(self) -> int:
         return max(self.layout.dims.values())
+
+
+def _foreign(location: Location) -> StoreError:
+    return StoreError(
+        f"{location} is not a feature set that this trunkline can read: recipe.json or layout.json is foreign or newer."
+    )

@@ -56,6 +56,7 @@ class Hdf5Arrays:
 
     def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
         self._write_part(Part(shard.start, shard.stop), features)
+        self._known = []
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
         try:

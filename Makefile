@@ -1,0 +1,55 @@
+# make demo, make test: each sets up what it needs. A Python 3.11 or newer and pip are enough; uv is used where it is installed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+WORKERS ?= 2
+
+.PHONY: help demo test test-all check format constraints clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: $(VENV)/.installed  ## the main job on 1,797 handwritten digits, into ./demo
+	@$(BIN)/python -m flows.demo demo
+
+test: $(VENV)/.installed-dev  ## the test suite without the slow tests
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.installed-dev  ## the whole test suite
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(VENV)/.installed-dev  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: $(VENV)/.installed-dev  ## pin what is installed now
+	$(BIN)/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' | LC_ALL=C sort -f > constraints.txt
+
+clean:  ## remove the environment and the demo
+	rm -rf $(VENV) demo
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("trunkline needs Python 3.11 or newer, and this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing trunkline and what it needs into $(VENV) (about 3 GB, a minute or two) ..."
+	$(call install,.[pipeline$(comma)prefect])
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(call install,.[pipeline$(comma)prefect$(comma)dev])
+	@touch $@
+
+comma := ,
+ifeq ($(UV),)
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'
+else
+install = $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '$(1)'
+endif

@@ -1,0 +1,21 @@
+"""The heads as a task."""
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_table_artifact
+
+from tasks.stage import STAGE
+from trunkline.specs import RunSpec
+from trunkline.stages.fit import FitReceipt, fit
+
+
+@task(name="fit", task_run_name="fit heads", **STAGE)
+def fit_heads(spec: RunSpec) -> FitReceipt:
+    """Masked features → heads; those whose inputs did not change are not fitted again."""
+    receipt = fit(spec)
+    get_run_logger().info("%d heads, %d of them fitted now", len(receipt.heads), receipt.fitted)
+    for note in receipt.notes:
+        get_run_logger().warning(note)
+    if receipt.heads:
+        rows = [{"head": h.kind, "accuracy": h.metrics.accuracy, "macro-F1": h.metrics.macro_f1} for h in receipt.heads]
+        create_table_artifact(rows, key="heads", description="Heads on the test split")
+    return receipt

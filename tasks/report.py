@@ -1,0 +1,57 @@
+"""The report as a task, and the summary that stands in the UI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.stage import STAGE
+from trunkline.specs import RunSpec
+from trunkline.stages.extract import ExtractReceipt
+from trunkline.stages.fit import FitReceipt
+from trunkline.stages.report import ReportReceipt, report
+from trunkline.stages.run import RunReceipt, record, stage_seconds
+from trunkline.stages.scan import ScanReceipt
+from trunkline.stages.select import SelectReceipt
+
+
+@task(name="report", task_run_name="write the report", **STAGE)
+def write_report(
+    spec: RunSpec, run_id: str, scanned: ScanReceipt, extracted: ExtractReceipt, selected: SelectReceipt, fitted: FitReceipt
+) -> ReportReceipt:
+    """Everything → report.html, metrics.json and a Markdown artifact."""
+    seconds = stage_seconds(scanned, extracted, selected, fitted)
+    reported = report(spec, run_id, extracted, selected, fitted, seconds)
+    receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
+    record(spec, receipt)
+    create_markdown_artifact(_markdown(receipt.summary()), key="summary", description=f"Run {run_id}")
+    return reported
+
+
+def _markdown(summary: Mapping[str, Any]) -> str:
+    features = summary["features"]
+    speed = summary["images_per_second"]
+    lines = [
+        f"# {summary['dataset']}",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| images | {summary['rows']:,} |",
+        f"| ok | {summary['ok']:,} |",
+        f"| quarantined | {summary['quarantined']:,} {_reasons(summary['reasons'])} |",
+        f"| extracted now | {summary['extracted']:,}" + (f" at {speed:,.0f} images/s |" if speed else " |"),
+        f"| from earlier runs | {summary['reused']:,} |",
+        f"| features kept | {features['kept']:,} of {features['dim']:,} ({features['layer']}) |",
+        *(f"| macro-F1 of {head['kind']} | {head['macro_f1']:.4f} |" for head in summary["heads"]),
+        "",
+        *(f"> {note}" for note in summary["notes"]),
+        "",
+        f"Features: `{summary['feature_set']}`  ",
+        f"Report: `{summary['report']}`",
+    ]
+    return "\n".join(lines)
+
+
+def _reasons(reasons: Mapping[str, int]) -> str:
+    return "(" + ", ".join(f"{count} {reason}" for reason, count in reasons.items()) + ")" if reasons else ""

@@ -1,0 +1,159 @@
+"""What every kind of feature arrays does, seen through the protocol; and that plain tools read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+from tests.store.examples import DIMS, features
+from tests.stores import objects
+from trunkline.locations import Location
+from trunkline.shards import Shard, plan
+from trunkline.store.arrays import ArrayLayout, FeatureArrays, open_arrays
+
+ROWS = 200
+SHARDS = list(plan([(0, ROWS)], 64))
+
+
+@pytest.fixture(params=["zarr", "hdf5"])
+def layout(request: pytest.FixtureRequest) -> ArrayLayout:
+    return ArrayLayout(request.param, 64, DIMS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def arrays(folder: Path, layout: ArrayLayout) -> FeatureArrays:
+    made = open_arrays(Location.of(folder), layout)
+    made.grow(ROWS)
+    return made
+
+
+def plain(arrays: FeatureArrays, layer: str) -> np.ndarray:
+    """What a tool that knows nothing of trunkline reads."""
+    if arrays.uri().endswith(".h5"):
+        with h5py.File(arrays.uri(), "r") as file:
+            return file[layer][:]
+    return zarr.open(arrays.uri(), mode="r")[layer][:]
+
+
+def expected(layer: str, rows: int, *written: Shard) -> np.ndarray:
+    out = np.full((rows, DIMS[layer]), np.nan, np.float32)
+    for shard in written:
+        out[shard.start : shard.stop] = features(shard)[layer]
+    return out
+
+
+def data_objects(folder: Path) -> dict[str, tuple[str, int]]:
+    return {name: what for name, what in objects(folder).items() if not name.endswith(("zarr.json", "features.h5"))}
+
+
+@pytest.mark.parametrize("layer", DIMS)
+def test_unwritten_rows_are_nan(arrays: FeatureArrays, layer: str):
+    np.testing.assert_array_equal(arrays.read(layer, 0, ROWS), expected(layer, ROWS))
+    assert arrays.read(layer, 0, ROWS).dtype == np.float32
+
+
+@pytest.mark.parametrize("layer", DIMS)
+def test_written_rows_are_read_by_another_process_object(arrays: FeatureArrays, folder: Path, layout: ArrayLayout, layer: str):
+    for shard in (SHARDS[2], SHARDS[0], SHARDS[3]):  # any order, the last one short
+        arrays.write(shard, features(shard))
+    other = open_arrays(Location.of(folder), layout)
+    np.testing.assert_array_equal(other.read(layer, 0, ROWS), expected(layer, ROWS, SHARDS[0], SHARDS[2], SHARDS[3]))
+
+
+def test_a_read_may_start_and_stop_anywhere(arrays: FeatureArrays):
+    for shard in SHARDS:
+        arrays.write(shard, features(shard))
+    whole = expected("late", ROWS, *SHARDS)
+    for start, stop in ((0, 1), (63, 65), (50, 150), (128, 192), (199, 200), (70, 70)):
+        np.testing.assert_array_equal(arrays.read("late", start, stop), whole[start:stop])
+
+
+def test_what_is_written_after_a_read_is_read(arrays: FeatureArrays):
+    arrays.write(SHARDS[0], features(SHARDS[0]))
+    arrays.read("late", 0, 64)
+    arrays.write(SHARDS[1], features(SHARDS[1]))
+    np.testing.assert_array_equal(arrays.read("late", 0, 128), expected("late", 128, *SHARDS[:2]))
+
+
+def test_growing_leaves_committed_objects_untouched(arrays: FeatureArrays, folder: Path):
+    for shard in SHARDS:
+        arrays.write(shard, features(shard))
+    arrays.seal(SHARDS)
+    before = data_objects(folder)
+    assert len(before) >= len(SHARDS)
+    arrays.grow(1024 + 64)
+    later = Shard(1024, 1088)
+    arrays.write(later, features(later))
+    arrays.seal([*SHARDS, later])
+    after = data_objects(folder)
+    assert {name: after.get(name) for name in before} == before
+    assert len(after) > len(before)
+    np.testing.assert_array_equal(arrays.read("early", 0, 1088), expected("early", 1088, *SHARDS, later))
+
+
+def test_growing_again_to_the_same_or_fewer_rows_loses_nothing(arrays: FeatureArrays):
+    arrays.write(SHARDS[3], features(SHARDS[3]))
+    arrays.grow(ROWS)
+    arrays.grow(64)
+    np.testing.assert_array_equal(arrays.read("late", 0, ROWS), expected("late", ROWS, SHARDS[3]))
+
+
+def test_writing_again_gives_the_same(arrays: FeatureArrays):
+    """A run that died between the features and the commit record writes its shard again."""
+    for _ in range(2):
+        arrays.write(SHARDS[1], features(SHARDS[1]))
+    np.testing.assert_array_equal(arrays.read("late", 0, ROWS), expected("late", ROWS, SHARDS[1]))
+
+
+@pytest.mark.parametrize("layer", DIMS)
+def test_plain_tools_read_equal_values(arrays: FeatureArrays, layer: str):
+    for shard in (SHARDS[0], SHARDS[3]):
+        arrays.write(shard, features(shard))
+    arrays.seal([SHARDS[0], SHARDS[3]])
+    seen = plain(arrays, layer)
+    np.testing.assert_array_equal(seen, expected(layer, ROWS, SHARDS[0], SHARDS[3]))
+    assert seen.dtype == np.float32
+    np.testing.assert_array_equal(seen, arrays.read(layer, 0, ROWS))
+
+
+def test_plain_tools_see_new_rows_as_nan_once_grown(arrays: FeatureArrays):
+    arrays.write(SHARDS[0], features(SHARDS[0]))
+    arrays.seal([SHARDS[0]])
+    arrays.grow(1100)
+    np.testing.assert_array_equal(plain(arrays, "late"), expected("late", 1100, SHARDS[0]))
+
+
+def test_what_was_sealed_is_sealed(arrays: FeatureArrays, folder: Path, layout: ArrayLayout):
+    for shard in SHARDS[:3]:
+        arrays.write(shard, features(shard))
+    arrays.seal(SHARDS[:3])
+    assert arrays.is_sealed(SHARDS[:3])
+    assert open_arrays(Location.of(folder), layout).is_sealed(SHARDS[:3])
+
+
+def test_zarr_keeps_one_object_a_shard_and_layer(tmp_path: Path):
+    arrays = open_arrays(Location.of(tmp_path), ArrayLayout("zarr", 64, DIMS))
+    arrays.grow(ROWS)
+    for shard in SHARDS:
+        arrays.write(shard, features(shard))
+    assert len(data_objects(tmp_path)) == len(SHARDS) * len(DIMS)
+    array = zarr.open(arrays.uri(), mode="r")["late"]
+    assert array.shards == (64, DIMS["late"])
+    assert array.metadata.dimension_names == ("row", "feature")
+
+
+def test_zarr_lies_in_any_fsspec_storage():
+    arrays = open_arrays(Location("memory://contract/set"), ArrayLayout("zarr", 64, DIMS))
+    arrays.grow(ROWS)
+    arrays.write(SHARDS[1], features(SHARDS[1]))
+    other = open_arrays(Location("memory://contract/set"), ArrayLayout("zarr", 64, DIMS))
+    np.testing.assert_array_equal(other.read("late", 0, ROWS), expected("late", ROWS, SHARDS[1]))

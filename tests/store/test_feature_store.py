@@ -1,0 +1,112 @@
+"""The root of a store, and its datasets: made in an empty place only, bound once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.store.examples import DIMS, recipe
+from trunkline.errors import SourceError, StoreError
+from trunkline.locations import Location
+from trunkline.sources import FolderSource
+from trunkline.store.arrays import ArrayLayout
+from trunkline.store.feature_set import FeatureSet
+from trunkline.store.feature_store import FeatureStore
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Location:
+    return Location.of(tmp_path / "store")
+
+
+def test_a_store_is_made_once_and_opened_after(root: Location):
+    assert FeatureStore.create(root) == FeatureStore.create(root) == FeatureStore.open(root)
+    assert root.names() == ["store.json"]
+
+
+def test_a_store_is_made_in_an_empty_folder_and_over_an_interrupted_one(root: Location):
+    root.path.mkdir()
+    (root.path / ".store.json.abc.tmp").write_bytes(b"{")
+    FeatureStore.create(root)
+    assert FeatureStore.open(root).datasets() == []
+
+
+def test_the_faster_of_two_runs_makes_it(root: Location, monkeypatch: pytest.MonkeyPatch):
+    create = Location.create
+
+    def other_first(place: Location, content: bytes) -> None:
+        create(place, content)
+        create(place, content)
+
+    monkeypatch.setattr(Location, "create", other_first)
+    assert FeatureStore.create(root).root == root
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left(root: Location):
+    root.path.mkdir()
+    (root.path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match=r"is not a feature store and not empty \(it holds thesis.tex\)"):
+        FeatureStore.create(root)
+    assert root.names() == ["thesis.tex"]
+
+
+def test_there_is_no_store(root: Location):
+    with pytest.raises(StoreError, match=rf"There is no feature store at {root}. `trunkline run --source DIR --store {root}`"):
+        FeatureStore.open(root)
+
+
+def test_what_is_not_json_is_no_store(root: Location):
+    (root / "store.json").write(b"hello")
+    with pytest.raises(StoreError, match=r"store.json is not JSON: this is not a feature store, or it is damaged"):
+        FeatureStore.create(root)
+
+
+@pytest.mark.parametrize("said", [{"format": "other", "version": 1}, {}, [], "trunkline"])
+def test_a_foreign_store_is_refused(root: Location, said: object):
+    (root / "store.json").write(json.dumps(said).encode())
+    with pytest.raises(StoreError, match=r"is not a feature store of trunkline"):
+        FeatureStore.create(root)
+
+
+def test_a_newer_store_is_refused(root: Location):
+    (root / "store.json").write(json.dumps({"format": "trunkline", "version": 2}).encode())
+    with pytest.raises(StoreError, match=r"has store format 2; this trunkline reads 1. Update trunkline"):
+        FeatureStore.create(root)
+
+
+def test_a_dataset_is_bound_to_one_source(root: Location, tmp_path: Path):
+    dataset = FeatureStore.create(root).dataset("birds")
+    one, other = (FolderSource(Location.of(tmp_path / name)) for name in ("one", "other"))
+    dataset.bind(one)
+    dataset.bind(one)
+    assert dataset.source == one
+    with pytest.raises(SourceError, match=rf"'birds' belongs to {one.root}, not to {other.root}.*--dataset"):
+        dataset.bind(other)
+    assert dataset.source == one
+
+
+@pytest.mark.parametrize("content", [None, b"no JSON", b"[1]", b"{}"])
+def test_a_dataset_without_a_source_was_never_scanned(root: Location, content: bytes | None):
+    dataset = FeatureStore.create(root).dataset("birds")
+    if content:
+        (dataset.location / "source.json").write(content)
+    with pytest.raises(StoreError, match=r"The dataset birds in .* was never scanned. Run `trunkline scan` first"):
+        _ = dataset.source
+
+
+def test_an_interrupted_feature_set_is_left_out(root: Location):
+    store = FeatureStore.create(root)
+    layout = ArrayLayout("zarr", 64, DIMS)
+    whole, half = recipe(), recipe("efficientnet-lite1")
+    FeatureSet.create(store.feature_set_location("birds", whole), whole, layout)
+    (store.feature_set_location("birds", half) / "recipe.json").write(half.model_dump_json().encode())
+    assert [features.recipe for features in store.feature_sets("birds")] == [whole]
+    assert store.feature_sets("fish") == []
+
+
+def test_what_belongs_to_a_feature_set_lies_beside_it(root: Location):
+    store = FeatureStore.create(root)
+    features = FeatureSet.create(store.feature_set_location("birds", recipe()), recipe(), ArrayLayout("zarr", 64, DIMS))
+    assert store.beside("masks", features).uri == f"{root}/masks/birds/{recipe().digest()}"
