@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
+import warnings
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from tests.stores import empty_store, images_in, spec_for
 from trunkline.backbones.compiled import compiled
+from trunkline.backbones.network import import_keras
 from trunkline.fan_out import Cluster
 from trunkline.locations import Location
 from trunkline.specs import Recipe, RunSpec
@@ -72,3 +76,12 @@ def finished_store(tmp_path_factory: pytest.TempPathFactory, digits_folder: Path
     with Cluster(spec.cluster) as cluster:
         run(spec, cluster)
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> ModuleType:
+    """Imported once in this process; its own warnings while it starts are not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import_keras()
+        return importlib.import_module("tensorflow")

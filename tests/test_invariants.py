@@ -29,7 +29,7 @@ from trunkline import open_features
 from trunkline.errors import BackboneError, LeaseHeld, LeaseLost, StoreError, TooManyBadImages
 from trunkline.fan_out import Cluster
 from trunkline.locations import Location
-from trunkline.specs import ClusterSpec
+from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages import extract as extraction
 from trunkline.stages.extract import extract
 from trunkline.stages.fit import fit
@@ -245,20 +245,34 @@ def test_5_a_run_that_was_taken_over_commits_nothing_more(images: Path, store: P
 
 
 def test_5_two_runs_at_once_do_each_row_once(images: Path, store: Path):
-    command = [sys.executable, "-c", "from trunkline.cli import main; main()", "extract", "--json", "spec.yaml"]
     spec = spec_for(images, store)
     scan(spec)
-    (store.parent / "spec.yaml").write_text(json.dumps(spec.model_dump(mode="json")))
-    runs = [
-        subprocess.Popen(command, cwd=store.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
-    ]
-    said = []
-    for each in runs:
-        out, err = each.communicate(timeout=120)
-        assert each.returncode == 0, err
-        said.append(json.loads(out.splitlines()[-1]))
+    said = both_end(spec, "extract")
     assert sum(each["extracted"] for each in said) == 130
     assert all(each["counts"]["ok"] == 130 for each in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("time", range(3))
+def test_5_two_runs_at_once_from_nothing(images: Path, store: Path, time: int):  # noqa: ARG001
+    """They race in every stage, and both end well."""
+    said = both_end(spec_for(images, store), "run")
+    assert sum(each["extracted"] for each in said) == 130
+    assert all((each["rows"], each["ok"], each["pending"]) == (130, 130, 0) for each in said)
+    assert said[0]["heads"] == said[1]["heads"]
+
+
+def both_end(spec: RunSpec, command: str) -> list[dict]:
+    """The summaries of two processes that are started at once."""
+    folder = Path(spec.store).parent
+    (folder / "spec.yaml").write_text(json.dumps(spec.model_dump(mode="json")))
+    words = [sys.executable, "-c", "from trunkline.cli import main; main()", command, "--json", "spec.yaml"]
+    pipe = subprocess.PIPE
+    runs = [subprocess.Popen(words, cwd=folder, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    ended = [(run, *run.communicate(timeout=240)) for run in runs]
+    for run, _, err in ended:
+        assert run.returncode == 0, err
+    return [json.loads(out.splitlines()[-1]) for _, out, _ in ended]
 
 
 def test_6_serial_and_dask_give_the_same_bits(finished_store: Path, tmp_path: Path, compiled_lite0: Path):

@@ -201,9 +201,7 @@ codes = [os.waitstatus_to_exitcode(os.waitpid(racer, 0)[1]) for racer in racers]
 sys.stdout.write(f"{codes.count(0)} {codes.count(17)} {codes.index(0)}")
 """
     target = tmp_path / "lease"
-    ended = subprocess.run(
-        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True, timeout=60
-    )
+    ended = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True, timeout=60)
     winners, losers, winner = ended.stdout.split()
     assert (winners, losers) == ("1", "7")
     assert target.read_bytes() == winner.encode() * 100_000
@@ -311,6 +309,6 @@ def test_a_disk_and_a_quota_are_both_full(number):
 
 
 def test_an_error_without_a_number_keeps_its_own_words():
-    with pytest.raises(StorageError, match=r"Writing s3://b/k failed \(bucket went away\)\. Check the disk or bucket"):
-        with storage_errors_in_words(Location.of("s3://b/k")):
-            raise OSError("bucket went away")
+    words = r"Writing s3://b/k failed \(bucket went away\)\. Check the disk or bucket"
+    with pytest.raises(StorageError, match=words), storage_errors_in_words(Location.of("s3://b/k")):
+        raise OSError("bucket went away")

@@ -18,7 +18,9 @@ from trunkline.shards import BLOCK, Shard, plan
 from trunkline.sources import Listed
 from trunkline.tables import parquet_bytes
 
-listings = st.lists(st.dictionaries(st.sampled_from([f"{name}/ü\n.jpg" for name in "abcdefgh"]), st.sampled_from("123")), max_size=6)
+listings = st.lists(
+    st.dictionaries(st.sampled_from([f"{name}/ü\n.jpg" for name in "abcdefgh"]), st.sampled_from("123")), max_size=6
+)
 
 
 def fresh() -> Manifest:
@@ -150,7 +152,9 @@ def test_a_missing_batch_is_said(tmp_path):
     manifest = scan(Manifest.open(Location.of(tmp_path)), images(5))
     scan(manifest, images(6))
     (tmp_path / "batch-000000.parquet").unlink()
-    with pytest.raises(CorruptStore, match=r"has batches \['batch-000001\.parquet'\]: one is missing\. Restore it from a backup"):
+    with pytest.raises(
+        CorruptStore, match=r"has batches \['batch-000001\.parquet'\]: one is missing\. Restore it from a backup"
+    ):
         Manifest.open(Location.of(tmp_path))
 
 

@@ -61,7 +61,9 @@ def test_every_suffix_counts_in_either_case(tmp_path, suffix):
     assert ids(source) == [f"a{suffix}", f"b{suffix.upper()}"]
 
 
-@pytest.mark.parametrize("name", ["ein bild.jpg", "größe/漢字.png", "line\nbreak.png", "a..b.jpg", "#1?.png", "%20.png", "[x]*.jpg"])
+@pytest.mark.parametrize(
+    "name", ["ein bild.jpg", "größe/漢字.png", "line\nbreak.png", "a..b.jpg", "#1?.png", "%20.png", "[x]*.jpg"]
+)
 def test_odd_names_are_listed_and_read(source, name):
     put(source, name)
     [image] = source.listing()

@@ -137,7 +137,9 @@ def test_a_wrong_spec_is_refused_in_words(change, words):
 
 
 def test_all_problems_are_said_at_once():
-    with pytest.raises(SpecError, match=r"^spec\.yaml: 'store' is missing; it has no default; unknown key 'sede'\. Did you mean seed"):
+    with pytest.raises(
+        SpecError, match=r"^spec\.yaml: 'store' is missing; it has no default; unknown key 'sede'\. Did you mean seed"
+    ):
         build_spec({"source": "x", "sede": 3}, "spec.yaml")
 
 

@@ -42,9 +42,9 @@ def test_a_missing_one_is_missing_and_not_corrupt(place):
 def test_a_truncated_one_is_corrupt(place, keep):
     content = parquet_bytes(TABLE)
     place.write(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(CorruptStore, match=r"table\.parquet cannot be read as Parquet \(.*Restore it from a backup, or delete"):
-        with open_parquet(place):
-            pass
+    words = r"table\.parquet cannot be read as Parquet \(.*Restore it from a backup, or delete"
+    with pytest.raises(CorruptStore, match=words), open_parquet(place):
+        pass
 
 
 def test_damage_inside_is_corrupt_when_it_is_read(place):

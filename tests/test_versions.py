@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from trunkline.errors import CorruptStore
 from trunkline.locations import Location
+from trunkline.tables import open_parquet
 from trunkline.versions import Versions
 
 changes = st.dictionaries(st.integers(0, 3000), st.text(max_size=3), max_size=20)
@@ -57,14 +60,19 @@ def test_only_the_row_groups_that_can_hold_the_rows_are_opened(tmp_path, monkeyp
     assert opened == [0, 1]
 
 
-def test_of_two_writers_of_a_version_one_is_told(monkeypatch):
-    versions = fresh()
-    versions.append([(0, "apple")])
-    monkeypatch.setattr(Versions, "names", lambda _: [])  # what a writer saw that listed too early
-    with pytest.raises(FileExistsError):
-        versions.append([(0, "pear")])
-    monkeypatch.undo()
-    assert versions.read(0, 1) == ["apple"]
+def test_of_many_writers_at_once_each_gets_a_number_of_its_own(tmp_path):
+    versions, barrier = Versions(Location.of(tmp_path), "label"), threading.Barrier(8)
+
+    def write(row: int) -> None:
+        barrier.wait()
+        versions.append([(row, f"label {row}"), (100, f"by {row}")])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert versions.names() == [f"{number:06d}.parquet" for number in range(8)]
+    assert versions.read(0, 8) == [f"label {row}" for row in range(8)]
+    with open_parquet(versions.folder / "000007.parquet") as file:
+        assert versions.read(100, 101) == file.read()["label"].to_pylist()[1:]
 
 
 def test_a_damaged_file_is_corrupt(tmp_path):

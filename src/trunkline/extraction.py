@@ -94,6 +94,26 @@ class _Image:
     decode_seconds: float
 
 
+class _Batch:
+    """Pixels of readable images, and which rows of the shard they are; its shape never changes."""
+
+    def __init__(self, size: int) -> None:
+        self._pixels = np.zeros((BATCH, size, size, 3), np.uint8)
+        self.numbers: list[int] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.numbers) == BATCH
+
+    def add(self, number: int, pixels: images.Pixels) -> None:
+        self._pixels[len(self.numbers)] = pixels
+        self.numbers.append(number)
+
+    def padded(self) -> images.Pixels:
+        self._pixels[len(self.numbers) :] = 0
+        return self._pixels
+
+
 class _Worker:
     """What a process keeps between the shards of a job: open store, loaded backbone, reading threads."""
 
@@ -121,29 +141,21 @@ class _Worker:
     def compute(self, shard: Shard, rows: pa.Table) -> FeatureBlock:
         """Features and records of a shard; batches hold readable images only, so a bad one costs its own row alone."""
         first_read = time.time()
-        dims = self.features.layout.dims
-        out = {layer: np.full((shard.rows, dim), np.nan, self.features.layout.dtype) for layer, dim in dims.items()}
+        layout = self.features.layout
+        out = {layer: np.full((shard.rows, dim), np.nan, layout.dtype) for layer, dim in layout.dims.items()}
         records: list[RowRecord] = []
         read = decode = forward = 0.0
-        batch = np.zeros((BATCH, *self._shape), np.uint8)
-        waiting: list[int] = []
+        batch = _Batch(self.job.backbone.size)
         for number, image in enumerate(self._images(rows)):
             records.append(image.record)
             read, decode = read + image.read_seconds, decode + image.decode_seconds
             if image.pixels is not None:
-                batch[len(waiting)] = image.pixels
-                waiting.append(number)
-            if len(waiting) == BATCH or (waiting and number == shard.rows - 1):
-                self.check_lease()
-                batch[len(waiting) :] = 0
-                forward += self._run(batch, waiting, out)
-                waiting = []
-        records = [_finished(record, [out[layer][number] for layer in dims]) for number, record in enumerate(records)]
-        for number, record in enumerate(records):
-            if record.status != Status.OK:
-                for layer in dims:
-                    out[layer][number] = np.nan
-        return FeatureBlock(shard, out, records, Timings(read, decode, forward, 0.0, first_read))
+                batch.add(number, image.pixels)
+            if batch.is_full:
+                forward += self._run(batch, out)
+        forward += self._run(batch, out)
+        finished = [_finished(record, [values[number] for values in out.values()]) for number, record in enumerate(records)]
+        return FeatureBlock(shard, out, finished, Timings(read, decode, forward, 0.0, first_read))
 
     def store(self, block: FeatureBlock, digest: str) -> Commit:
         """Write features and moments; the commit record is returned, for the caller to create last."""
@@ -160,21 +172,23 @@ class _Worker:
             block, recipe=recipe, rows_digest=digest, lease=self.job.lease.number, environment=self.environment, timings=timings
         )
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        return (self.job.backbone.size, self.job.backbone.size, 3)
-
     def _training_rows(self, block: FeatureBlock) -> NDArray[np.int64]:
         splits = self.dataset.splits.read(block.shard.start, block.shard.stop)
         rows = [r.row for r, split in zip(block.records, splits, strict=True) if r.status == Status.OK and split == "train"]
         return np.array(rows, np.int64)
 
-    def _run(self, batch: images.Pixels, numbers: list[int], out: Mapping[str, NDArray[np.float32]]) -> float:
+    def _run(self, batch: _Batch, out: Mapping[str, NDArray[np.float32]]) -> float:
+        """Features of a batch into their rows; the seconds it took. The batch is empty afterwards."""
+        if not batch.numbers:
+            return 0.0
+        self.check_lease()
         with self._turn:
             started = time.perf_counter()
-            for layer, values in self.runtime.run(batch).items():
-                out[layer][numbers] = values[: len(numbers)]
-            return time.perf_counter() - started
+            for layer, values in self.runtime.run(batch.padded()).items():
+                out[layer][batch.numbers] = values[: len(batch.numbers)]
+            seconds = time.perf_counter() - started
+        batch.numbers.clear()
+        return seconds
 
     def _images(self, rows: pa.Table) -> Iterator[_Image]:
         """Rows in order, read and decoded ahead by the reading threads, at most READ_AHEAD of them."""
@@ -204,11 +218,14 @@ class _Worker:
 
 
 def _finished(record: RowRecord, features: list[NDArray[np.float32]]) -> RowRecord:
+    """With the digest of its features; features that are not finite become NaN, and the row is quarantined."""
     if record.status != Status.OK:
         return record
-    if not all(np.isfinite(values).all() for values in features):
-        return replace(record, status=Status.QUARANTINED, reason="non-finite", detail="the backbone gave infinity or NaN")
-    return replace(record, feature=feature_digest(features))
+    if all(np.isfinite(values).all() for values in features):
+        return replace(record, feature=feature_digest(features))
+    for values in features:
+        values[:] = np.nan
+    return replace(record, status=Status.QUARANTINED, reason="non-finite", detail="the backbone gave infinity or NaN")
 
 
 _workers: dict[tuple[str, int, str], _Worker] = {}

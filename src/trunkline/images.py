@@ -134,10 +134,11 @@ def _rgb(image: Image.Image) -> Pixels:
 def _deep_grey(values: NDArray[Any]) -> Pixels:
     """16-bit and float greyscale to 8 bits; float images are taken to span 0 to 1, or 0 to 255."""
     if values.dtype.kind == "f":
-        scaled = values * 255.0 if np.nanmax(values) <= 1.0 else values
+        values = np.nan_to_num(values)
+        scaled = values * 255.0 if values.max() <= 1.0 else values
     else:
         scaled = values / 257.0
-    grey = np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8)
+    grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -154,8 +155,8 @@ class Features:
     def _pieces(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
         """Slices [first, last) of `rows` that lie in the same few shards, with the row range to read for them."""
         span = self.feature_set.layout.rows_per_shard * SHARDS_PER_READ
-        edges = np.flatnonzero(np.diff(rows // span, prepend=-1)) if len(rows) else np.empty(0, np.int64)
-        for first, last in zip(edges, [*edges[1:], len(rows)], strict=True):
+        edges = [*np.flatnonzero(np.diff(rows // span, prepend=-1)), len(rows)]
+        for first, last in pairwise(edges):
             yield int(first), int(last), int(rows[first]), int(rows[last - 1]) + 1
 
     @cached_property

@@ -13,7 +13,8 @@ from tests.store.examples import DIMS, features
 from tests.stores import objects
 from trunkline.locations import Location
 from trunkline.shards import Shard, plan
-from trunkline.store.arrays import ArrayLayout, FeatureArrays, open_arrays
+from trunkline.store.arrays import FeatureArrays, open_arrays
+from trunkline.store.layout import ArrayLayout
 
 ROWS = 200
 SHARDS = list(plan([(0, ROWS)], 64))

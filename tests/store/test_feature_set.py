@@ -11,8 +11,8 @@ import pytest
 from tests.store.examples import DIMS, recipe
 from trunkline.errors import StoreError
 from trunkline.locations import Location
-from trunkline.store.arrays import ArrayLayout
 from trunkline.store.feature_set import FeatureSet
+from trunkline.store.layout import ArrayLayout
 
 LAYOUT = ArrayLayout("zarr", 64, DIMS)
 

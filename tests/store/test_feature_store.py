@@ -11,9 +11,9 @@ from tests.store.examples import DIMS, recipe
 from trunkline.errors import SourceError, StoreError
 from trunkline.locations import Location
 from trunkline.sources import FolderSource
-from trunkline.store.arrays import ArrayLayout
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
+from trunkline.store.layout import ArrayLayout
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from trunkline.errors import CorruptStore, StoreError
 from trunkline.locations import Location
 from trunkline.shards import Shard, plan
 from trunkline.store import hdf5
-from trunkline.store.arrays import ArrayLayout, open_arrays
+from trunkline.store.arrays import open_arrays
 from trunkline.store.hdf5 import Hdf5Arrays
+from trunkline.store.layout import ArrayLayout
 
 LAYOUT = ArrayLayout("hdf5", 64, DIMS)
 ROWS = 20 * 64 - 10

@@ -38,6 +38,8 @@ EXAMPLES = """
 A run that was stopped is resumed by starting it again; what was committed is not computed twice.
 """
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Turn folders of images into features that ML teams can read, and keep them up to date.",
     epilog="A run that was stopped is resumed by starting it again.",
@@ -59,9 +61,10 @@ def main() -> None:
     except TrunklineError as error:
         err.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("Interrupted. What was committed is kept: start the same command again to go on.")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer's own answer to Ctrl-C says nothing
+            err.print("Interrupted. What was committed is kept: start the same command again to go on.")
+        raise
 
 
 @app.command(help="All stages: scan, extract, select, fit, report." + EXAMPLES)

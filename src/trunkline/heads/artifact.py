@@ -67,7 +67,7 @@ def load(location: Location) -> HeadArtifact | None:
         return HeadArtifact(location, metrics=Metrics.of_json(said.pop("metrics")), **said)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptStore(f"{location}/head.json is damaged. Delete it: the head is fitted again.") from error
 
 

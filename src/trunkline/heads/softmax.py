@@ -85,7 +85,7 @@ def minimise(x: Features, codes: Codes, classes: int, c: float, start: Matrix, i
 
     options = {"maxiter": iterations, "gtol": GRADIENT_TOLERANCE, "ftol": tolerance, "maxcor": 20}
     found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    if not np.isfinite(found.x).all():
+    if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
         raise DataError(
             f"Softmax regression with C={c:g} diverged: a feature holds NaN or infinity. Run `trunkline quarantine`, or lower C."
         )

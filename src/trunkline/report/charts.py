@@ -207,7 +207,9 @@ def cloud(points: NDArray[np.float64], labels: Sequence[str]) -> Cloud | None:
     frequent = Counter(names).most_common()
     coloured = frequent if len(frequent) <= len(STYLES) else frequent[:COLOURS]
     named = sorted((name for name, _ in coloured), key=str.casefold)
-    groups = _captioned([_group(name, style, placed[names == name]) for name, style in zip(named, STYLES, strict=False)])
+    groups = [_group(name, style, placed[names == name]) for name, style in zip(named, STYLES, strict=False)]
+    if len(groups) > 1:  # a single class has nothing to be told from
+        groups = _captioned(groups)
     rest = ~np.isin(names, named)
     if rest.any():
         groups.append(_group("other classes", "rest", placed[rest]))

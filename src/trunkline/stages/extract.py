@@ -15,14 +15,14 @@ from trunkline.errors import DataError, StoreError, TooManyBadImages
 from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
 from trunkline.fan_out import Cluster
 from trunkline.images import DECODER
-from trunkline.locations import Location
+from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.progress import Progress, Step, silent
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
 from trunkline.specs import Recipe, RunSpec
-from trunkline.store.arrays import ArrayLayout
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
+from trunkline.store.layout import ArrayLayout
 from trunkline.store.lease import Lease, hold
 
 MULTIPLY_ACCUMULATES_PER_SECOND = 50e9  # of one CPU core, float32; only sizes shards
@@ -93,7 +93,8 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     committed = [shard for shard in shards if shard.name in done]
     if len(committed) < len(shards) or not features.arrays.is_sealed(committed):
         with hold(features.leases, waiting=lambda held: progress(Step("extract", 0, None, _waiting(held)))) as lease:
-            features.arrays.grow(manifest.rows)
+            with storage_errors_in_words(features.location):
+                features.arrays.grow(manifest.rows)
             todo = remaining(shards, features.commits.done())
             if todo:
                 job = ExtractionJob(dataset.location, features.location, backbone, runtime, cluster.executor.threads, lease)

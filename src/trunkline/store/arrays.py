@@ -1,9 +1,8 @@
-"""The protocol of feature arrays, which Zarr and HDF5 both keep, and what both need to know."""
+"""The protocol of feature arrays, which Zarr and HDF5 both keep, and opening either."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,17 +11,7 @@ from numpy.typing import NDArray
 from trunkline.errors import StoreError
 from trunkline.locations import Location
 from trunkline.shards import Shard
-
-
-@dataclass(frozen=True)
-class ArrayLayout:
-    """Fixed when a feature set is created: format, rows a shard, layer → width, storage dtype, compression level."""
-
-    format: str
-    rows_per_shard: int
-    dims: Mapping[str, int]
-    dtype: str = "float32"
-    zstd_level: int = 1
+from trunkline.store.layout import ArrayLayout
 
 
 class FeatureArrays(Protocol):

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from trunkline.errors import StoreError
 from trunkline.locations import Location
 from trunkline.specs import Recipe
-from trunkline.store.arrays import ArrayLayout, FeatureArrays, open_arrays
+from trunkline.store.arrays import FeatureArrays, open_arrays
 from trunkline.store.commits import Commits
+from trunkline.store.layout import ArrayLayout
 
 FORMAT_VERSION = 1
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trunkline.errors import CorruptStore
 from trunkline.locations import Location
 from trunkline.shards import Shard
-from trunkline.store.arrays import ArrayLayout
+from trunkline.store.layout import ArrayLayout
 
 MAX_FILES = 500
 

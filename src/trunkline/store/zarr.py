@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trunkline.locations import Location
 from trunkline.shards import Shard
-from trunkline.store.arrays import ArrayLayout
+from trunkline.store.layout import ArrayLayout
 
 FOLDER = "features.zarr"
 

@@ -1,0 +1,120 @@
+"""The compiled backbone in the store: compiled once, complete or not there, and its mistakes in words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from trunkline.backbones import compiled as module
+from trunkline.backbones.catalogue import BATCH
+from trunkline.backbones.compiled import FILES, compiled
+from trunkline.errors import BackboneError, CorruptStore, RunError
+from trunkline.locations import Location
+
+
+@pytest.fixture
+def store(compiled_lite0, tmp_path):
+    shutil.copytree(compiled_lite0 / "backbones", tmp_path / "backbones")
+    return Location.of(tmp_path)
+
+
+def test_it_says_what_it_is(store, lite0_recipe):
+    found = compiled(store, lite0_recipe)
+    assert (found.size, found.dims) == (224, {"avg_pool": 1280})
+    # the published 407 million multiply-adds, less the classifier's 1.28
+    assert found.multiply_accumulates == pytest.approx(407e6 - 1.28e6, rel=0.06)
+    assert sorted(found.sha256) == sorted(FILES)
+    assert found.location.names() == sorted([*FILES, "backbone.json"])
+
+
+def test_weights_are_kept_in_full_precision(store, lite0_recipe):
+    found = compiled(store, lite0_recipe)
+    convolutions = 3_341_000  # parameters up to avg_pool, normalisations folded in
+    assert len(found.file("model.bin")) > 4 * convolutions
+
+
+def test_golden_vectors_are_features(store, lite0_recipe):
+    golden = compiled(store, lite0_recipe).golden()
+    assert {layer: (values.shape, values.dtype) for layer, values in golden.items()} == {
+        "avg_pool": ((BATCH, 1280), np.dtype(np.float32))
+    }
+    values = golden["avg_pool"]
+    assert np.isfinite(values).all()
+    assert values.min() >= 0
+    assert values.max() <= 6
+    assert len(np.unique(values.round(3), axis=0)) == BATCH
+
+
+def test_it_is_compiled_once(store, lite0_recipe, monkeypatch):
+    monkeypatch.setattr(module, "_compile", lambda *_: pytest.fail("compiled again"))
+    one = compiled(store, lite0_recipe)
+    assert compiled(store, lite0_recipe) == one
+    # preparation and storage of a recipe do not touch the network
+    same = lite0_recipe.model_copy(update={"fit": "stretch", "kernel": "area", "decoder": "x", "dtype": "float16"})
+    assert compiled(store, same) == one
+
+
+@pytest.mark.parametrize(
+    "change", [{"layers": ("nope",)}, {"size": 32}, {"weights": "0" * 64}, {"normalisation": "x"}, {"precision": "bf16"}]
+)
+def test_another_network_is_compiled_apart(store, lite0_recipe, monkeypatch, change):
+    asked = []
+    monkeypatch.setattr(module, "_compile", lambda location, _: asked.append(location.name))
+    with pytest.raises(FileNotFoundError):
+        compiled(store, lite0_recipe.model_copy(update=change))
+    assert len(asked) == 1
+    assert asked[0] not in (store / "backbones").names()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda content: content[:-1], lambda content: content[:-1] + b"\0\1", None])
+def test_a_damaged_or_missing_file_is_said(store, lite0_recipe, name, damage):
+    found = compiled(store, lite0_recipe)
+    place = found.location / name
+    if damage is None:
+        place.remove()
+    else:
+        place.write(damage(place.read()))
+    with pytest.raises(
+        CorruptStore, match=rf"{name} is damaged or incomplete\. Delete .*backbones/.*so that it is compiled anew"
+    ):
+        found.golden() if name == "golden.npz" else found.file(name)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"3", b'{"size": 224}', b"\xff"])
+def test_a_damaged_description_is_said(store, lite0_recipe, content):
+    (compiled(store, lite0_recipe).location / "backbone.json").write(content)
+    with pytest.raises(CorruptStore, match=r"backbone\.json is damaged\. Delete .*so that it is compiled anew"):
+        compiled(store, lite0_recipe)
+
+
+def test_the_description_is_what_makes_it_count(store, lite0_recipe, monkeypatch):
+    location = compiled(store, lite0_recipe).location
+    said = json.loads((location / "backbone.json").read())
+    (location / "backbone.json").remove()
+    asked = []
+
+    def compile_again(place: Location, _: object) -> None:
+        asked.append(place)
+        (place / "backbone.json").write(json.dumps(said).encode())
+
+    monkeypatch.setattr(module, "_compile", compile_again)
+    assert compiled(store, lite0_recipe).dims == {"avg_pool": 1280}
+    assert asked == [location]
+
+
+def test_a_users_mistake_comes_back_from_the_compiling_process(tmp_path, lite0_recipe):
+    unknown = lite0_recipe.model_copy(update={"backbone": "efficientnet-lite7"})
+    with pytest.raises(BackboneError, match=r"^There is no backbone 'efficientnet-lite7'\. Did you mean .*Known: .*lite2\.$"):
+        compiled(Location.of(tmp_path), unknown)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_compilation_says_what_the_process_said(tmp_path, lite0_recipe, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "abacus")
+    with pytest.raises(RunError, match=r"(?s)^Compiling efficientnet-lite0 failed \(exit status 1\): .*abacus"):
+        compiled(Location.of(tmp_path), lite0_recipe)
+    assert list(tmp_path.iterdir()) == []

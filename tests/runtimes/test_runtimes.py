@@ -1,0 +1,138 @@
+"""Both runtimes on real pictures: equal to each other, each row a function of its own picture alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from trunkline import runtimes
+from trunkline.backbones.catalogue import BATCH
+from trunkline.backbones.compiled import Compiled, compiled
+from trunkline.backbones.golden import cosines
+from trunkline.errors import CorruptStore, GoldenMismatch, SpecError
+from trunkline.locations import Location
+from trunkline.runtimes import RUNTIMES, Runtime
+
+NAMES = sorted(RUNTIMES)
+pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+@pytest.fixture(scope="module")
+def lite0(compiled_lite0, lite0_recipe) -> Compiled:
+    return compiled(Location.of(compiled_lite0), lite0_recipe)
+
+
+@pytest.fixture(scope="module")
+def both(lite0, tensorflow) -> dict[str, Runtime]:  # noqa: ARG001 (it is there for its import)
+    """Each checked against the golden vectors as it is loaded."""
+    return {name: runtimes.load(name, lite0, 2) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def pictures(digits_folder: Path) -> NDArray[np.uint8]:
+    """A batch of views of two photos and some digits, (BATCH, 224, 224, 3)."""
+    views = []
+    for name in ("china.jpg", "flower.jpg"):
+        photo = Image.fromarray(load_sample_image(name))
+        for number in range(12):
+            left, top = 17 * number, 11 * number
+            views.append(np.asarray(photo.crop((left, top, left + 300, top + 300)).resize((224, 224))))
+    for path in sorted(digits_folder.rglob("*.png"))[:8]:
+        views.append(np.asarray(Image.open(path).convert("RGB").resize((224, 224))))
+    return np.stack(views)
+
+
+@pytest.fixture(scope="module")
+def features(both, pictures) -> dict[str, NDArray[np.float32]]:
+    return {name: both[name].run(pictures)["avg_pool"] for name in NAMES}
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded():
+    runtimes._loaded.clear()
+    yield
+    runtimes._loaded.clear()
+
+
+def test_they_agree_on_real_pictures(features, pictures):
+    assert len(pictures) == BATCH
+    for values in features.values():
+        assert (values.shape, values.dtype) == ((BATCH, 1280), np.float32)
+    assert cosines(features["openvino"], features["tensorflow"]).min() >= 0.9999
+    # and the pictures are not so alike that anything would agree
+    assert cosines(features["openvino"], np.roll(features["openvino"], 12, axis=0)).min() < 0.9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_depends_on_its_own_picture_alone(both, features, pictures, name):
+    """At another place of the batch, next to other pictures: the same bits."""
+    moved = np.zeros_like(pictures)
+    moved[20:30] = pictures[9::-1]
+    np.testing.assert_array_equal(both[name].run(moved)["avg_pool"][29:19:-1], features[name][:10])
+
+
+def test_a_result_stays_what_it_was_when_the_next_batch_runs(both, features, pictures):
+    first = both["openvino"].run(pictures)["avg_pool"]
+    both["openvino"].run(np.zeros_like(pictures))
+    np.testing.assert_array_equal(first, features["openvino"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fingerprint_names_runtime_version_and_precision(both, name):
+    found = both[name].fingerprint()
+    assert found["runtime"] == name
+    assert found["precision"] == "f32"
+    assert found[name][0].isdigit()
+
+
+def test_loading_checks_once_and_keeps(lite0):
+    one = runtimes.load("openvino", lite0, 2)
+    assert runtimes.load("openvino", lite0, 2) is one
+    elsewhere = replace(lite0, location=Location.of(str(lite0.location) + "/../" + lite0.location.name + "-copy"))
+    shutil.copytree(lite0.location.path, elsewhere.location.path)
+    try:
+        other = runtimes.load("openvino", elsewhere, 2)
+        assert other is not one
+        assert list(runtimes._loaded) == [("openvino", elsewhere.location.uri)]  # one in memory at a time
+    finally:
+        shutil.rmtree(elsewhere.location.path)
+
+
+def with_golden(lite0: Compiled, folder: Path, golden: NDArray[np.float32]) -> Compiled:
+    shutil.copytree(lite0.location.path, folder / "backbone")
+    out = io.BytesIO()
+    np.savez(out, allow_pickle=False, avg_pool=golden)
+    (folder / "backbone/golden.npz").write_bytes(out.getvalue())
+    sha256 = lite0.sha256 | {"golden.npz": hashlib.sha256(out.getvalue()).hexdigest()}
+    return replace(lite0, location=Location.of(folder / "backbone"), sha256=sha256)
+
+
+def test_a_network_that_computes_something_else_is_not_used(lite0, tmp_path):
+    golden = lite0.golden()["avg_pool"]
+    wrong = golden.copy()
+    wrong[7] = golden[8]
+    with pytest.raises(GoldenMismatch, match=r"backbone on openvino does not compute what TensorFlow computed"):
+        runtimes.load("openvino", with_golden(lite0, tmp_path, wrong), 2)
+    assert runtimes._loaded == {}
+
+
+def test_a_damaged_network_is_not_loaded(lite0, tmp_path):
+    shutil.copytree(lite0.location.path, tmp_path / "backbone")
+    weights = tmp_path / "backbone/model.bin"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(CorruptStore, match=r"model\.bin is damaged or incomplete"):
+        runtimes.load("openvino", replace(lite0, location=Location.of(tmp_path / "backbone")), 2)
+
+
+def test_an_unknown_runtime_is_refused(lite0):
+    with pytest.raises(SpecError, match=r"There is no runtime 'onnx'; there are: openvino, tensorflow\."):
+        runtimes.load("onnx", lite0, 2)

@@ -1,0 +1,190 @@
+"""One shard: what becomes of each image, and that it is done once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.stores import ROWS, copy_of, feature_set_in, images_in, objects, spec_for
+from trunkline import extraction, moments
+from trunkline.backbones.compiled import compiled
+from trunkline.blocks import RowRecord, Status
+from trunkline.errors import LeaseLost, StorageError
+from trunkline.extraction import ExtractionJob, extract_shard
+from trunkline.locations import Location
+from trunkline.shards import Shard
+from trunkline.stages.extract import resolve
+from trunkline.stages.scan import scan
+from trunkline.store.feature_set import FeatureSet
+from trunkline.store.feature_store import FeatureStore
+from trunkline.store.layout import ArrayLayout
+from trunkline.store.lease import Lease, hold
+
+SHARD = Shard(0, 40)
+
+
+@pytest.fixture
+def images(tmp_path: Path, digits_folder: Path) -> Path:
+    return images_in(tmp_path / "images", digits_folder, SHARD.stop)
+
+
+@pytest.fixture
+def job(images: Path, tmp_path: Path, compiled_lite0: Path) -> ExtractionJob:
+    """Forty images were scanned; the lease is held by a run elsewhere."""
+    spec = spec_for(images, tmp_path / "store")
+    scan(spec)
+    store = FeatureStore.open(Location.of(spec.store))
+    recipe = resolve(spec)
+    backbone = compiled(Location.of(compiled_lite0), recipe)
+    features = FeatureSet.create(store.feature_set_location("digits", recipe), recipe, ArrayLayout("zarr", ROWS, backbone.dims))
+    features.arrays.grow(SHARD.stop)
+    lease = Lease(features.leases, 3, "elsewhere", 1, "boot:1")
+    lease.location.write(lease.to_bytes())
+    return ExtractionJob(store.dataset("digits").location, features.location, backbone, "openvino", 1, lease)
+
+
+def rows_of(job: ExtractionJob) -> list[dict]:
+    return FeatureSet.open(job.feature_set).commits.read(SHARD.name).table.to_pylist()
+
+
+def test_a_shard_is_read_written_and_committed(job: ExtractionJob, images: Path):
+    receipt = extract_shard(job, SHARD)
+    assert (receipt.statuses, receipt.reasons, receipt.reused) == ({"ok": 40}, {}, False)
+    features = FeatureSet.open(job.feature_set)
+    commit = features.commits.read(SHARD.name)
+    assert (commit.lease, commit.recipe, commit.shard) == (3, job.feature_set.name, SHARD)
+    assert commit.environment["runtime"] == "openvino"
+    timings = commit.timings
+    assert min(timings.read, timings.decode, timings.forward, timings.write) > 0
+    assert timings.first_read <= timings.committed
+    values = features.arrays.read("avg_pool", 0, 40)
+    files = objects(images)
+    for row, feature in zip(rows_of(job), values, strict=True):
+        assert row["sha256"] == files[row["id"]][0]
+        assert row["size"] == (images / row["id"]).stat().st_size
+        assert row["feature"] == extraction.feature_digest([feature])
+
+
+def test_moments_are_of_the_training_rows(job: ExtractionJob):
+    extract_shard(job, SHARD)
+    features = FeatureSet.open(job.feature_set)
+    splits = extraction.Dataset(job.dataset).splits.read(0, 40)
+    training = np.array([row for row, split in enumerate(splits) if split == "train"])
+    assert 0 < len(training) < 40
+    stored = moments.load(moments.place(features.moments, SHARD.name, training), ["avg_pool"])["avg_pool"]
+    values = features.arrays.read("avg_pool", 0, 40)[training].astype(np.float64)
+    np.testing.assert_allclose(stored.variance, values.var(axis=0), rtol=1e-12)
+    assert stored.count == len(training)
+
+
+def test_a_committed_shard_is_left_as_it_is(job: ExtractionJob):
+    first = extract_shard(job, SHARD)
+    before = objects(job.feature_set.path)
+    again = extract_shard(job, SHARD)
+    assert again.reused
+    assert again.statuses == first.statuses
+    assert again.timings == first.timings
+    assert objects(job.feature_set.path) == before
+
+
+def test_the_record_of_a_faster_run_stays(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
+    """It was committed while this one was computing."""
+    extract_shard(job, SHARD)
+    before = objects(job.feature_set.path / "commits")
+    monkeypatch.setattr("trunkline.store.commits.Commits.done", lambda _: frozenset())
+    assert extract_shard(job, SHARD).reused
+    assert objects(job.feature_set.path / "commits") == before
+
+
+def test_each_failure_has_its_reason(job: ExtractionJob, images: Path):
+    files = sorted(images.glob("*/*.png"))
+    files[0].unlink()
+    files[1].write_bytes(files[2].read_bytes())
+    files[3].unlink()
+    files[3].mkdir()
+    receipt = extract_shard(job, SHARD)
+    assert receipt.statuses == {"ok": 37, "quarantined": 3}
+    rows = rows_of(job)
+    assert [rows[number]["reason"] for number in (0, 1, 3)] == ["missing", "changed", "unreadable"]
+    assert rows[0]["detail"] == "not there any more; scan again"
+    assert Counter(row["feature"] == "" for row in rows)[True] == 3
+
+
+def test_an_image_that_was_removed_before_it_was_read_is_void(job: ExtractionJob, images: Path):
+    gone = sorted(images.glob("*/*.png"))[5]
+    gone.unlink()
+    scan(spec_for(images, job.feature_set.path.parents[2]))
+    receipt = extract_shard(job, SHARD)
+    assert receipt.statuses == {"ok": 39, "void": 1}
+    assert rows_of(job)[5]["detail"] == "removed before it was read"
+    assert np.isnan(FeatureSet.open(job.feature_set).arrays.read("avg_pool", 5, 6)).all()
+
+
+def test_no_more_images_are_read_ahead_than_allowed(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
+    """Memory is bounded by the batch, not by the shard."""
+    monkeypatch.setattr(extraction, "READ_AHEAD", 4)
+    worker = extraction._worker_of(job)
+    started, load = [], worker._load
+    monkeypatch.setattr(worker, "_load", lambda row: started.append(row) or load(row))
+    for number, _ in enumerate(worker._images(worker.manifest.read(SHARD)), 1):
+        assert len(started) - number < 4
+    assert len(started) == 40
+
+
+def test_nothing_is_committed_without_the_lease(job: ExtractionJob):
+    after = Lease(job.lease.folder, 4, "elsewhere", 2, "boot:1")
+    after.location.write(after.to_bytes())
+    with pytest.raises(LeaseLost, match=r"The run with lease 3 on .* was taken over; nothing more is written"):
+        extract_shard(job, SHARD)
+    assert FeatureSet.open(job.feature_set).commits.done() == frozenset()
+    assert not any("features.zarr/avg_pool/c/" in name for name in objects(job.feature_set.path))
+
+
+def test_a_lease_that_is_lost_while_computing_stops_at_the_next_batch(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extraction, "LEASE_CHECK_SECONDS", 0.0)
+    worker = extraction._worker_of(job)
+    monkeypatch.setattr(extraction._Worker.check_lease, "__defaults__", (0.0,))
+    load, seen = worker._load, []
+
+    def lose_it_on_the_way(row):
+        seen.append(row)
+        if len(seen) == 10:
+            job.lease.location.remove()
+        return load(row)
+
+    monkeypatch.setattr(worker, "_load", lose_it_on_the_way)
+    with pytest.raises(LeaseLost, match=r"nothing more is written"):
+        extract_shard(job, SHARD)
+    assert not any("features.zarr/avg_pool/c/" in name for name in objects(job.feature_set.path))
+
+
+def test_a_store_that_cannot_be_written_is_said_in_words(job: ExtractionJob):
+    place = job.feature_set.path / "features.zarr/avg_pool/c"
+    place.write_text("a file in the way")
+    with pytest.raises(StorageError, match=rf"Writing {job.feature_set} failed .*; what was committed is kept"):
+        extract_shard(job, SHARD)
+    assert FeatureSet.open(job.feature_set).commits.done() == frozenset()
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_a_feature_that_is_not_finite_goes_to_quarantine(odd: float):
+    record = RowRecord(0, "a.png", "v", Status.OK)
+    bad = extraction._finished(record, [np.array([1.0, odd], np.float32)])
+    assert (bad.status, bad.reason) == (Status.QUARANTINED, "non-finite")
+    assert extraction._finished(record, [np.array([1.0, 2.0], np.float32)]).status == Status.OK
+    assert extraction._finished(bad, []) == bad
+
+
+def test_another_job_gets_a_worker_of_its_own(job: ExtractionJob, finished_store: Path, tmp_path: Path):
+    first = extraction._worker_of(job)
+    assert extraction._worker_of(job) is first
+    other = copy_of(finished_store, tmp_path / "other")
+    with hold(Location.of(feature_set_in(other) / "leases")) as lease:
+        job = ExtractionJob(
+            Location.of(other / "datasets/digits"), Location.of(feature_set_in(other)), job.backbone, "openvino", 1, lease
+        )
+        assert extraction._worker_of(job) is not first
+        assert extract_shard(job, Shard(ROWS, 2 * ROWS)).reused
