@@ -15,7 +15,13 @@ from trunkline.errors import CorruptStore, GoldenMismatch, RunError, StorageErro
 from trunkline.progress import Step
 
 SECONDS_BETWEEN_UPDATES = 2.0
-FINAL = (UserError, TooManyBadImages, StorageError, CorruptStore, GoldenMismatch)  # trying again changes nothing before a person does
+FINAL = (
+    UserError,
+    TooManyBadImages,
+    StorageError,
+    CorruptStore,
+    GoldenMismatch,
+)  # trying again changes nothing before a person does
 
 
 def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:

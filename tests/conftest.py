@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from tests.stores import empty_store, images_in, spec_for
 from trunkline.backbones.compiled import compiled
 from trunkline.backbones.network import import_keras
-from trunkline.fan_out import Cluster
+from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.specs import Recipe, RunSpec
 from trunkline.stages.extract import resolve

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from trunkline.fan_out import Cluster
+from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages.extract import ExtractReceipt, extract

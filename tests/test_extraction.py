@@ -41,7 +41,7 @@ def job(images: Path, tmp_path: Path, compiled_lite0: Path) -> ExtractionJob:
     backbone = compiled(Location.of(compiled_lite0), recipe)
     features = FeatureSet.create(store.feature_set_location("digits", recipe), recipe, ArrayLayout("zarr", ROWS, backbone.dims))
     features.arrays.grow(SHARD.stop)
-    lease = Lease(features.leases, 3, "elsewhere", 1, "boot:1")
+    lease = Lease(features.leases, 3, "elsewhere", 1, "boot:1", "token")
     lease.location.write(lease.to_bytes())
     return ExtractionJob(store.dataset("digits").location, features.location, backbone, "openvino", 1, lease)
 
@@ -135,7 +135,7 @@ def test_no_more_images_are_read_ahead_than_allowed(job: ExtractionJob, monkeypa
 
 
 def test_nothing_is_committed_without_the_lease(job: ExtractionJob):
-    after = Lease(job.lease.folder, 4, "elsewhere", 2, "boot:1")
+    after = Lease(job.lease.folder, 4, "elsewhere", 2, "boot:1", "token")
     after.location.write(after.to_bytes())
     with pytest.raises(LeaseLost, match=r"The run with lease 3 on .* was taken over; nothing more is written"):
         extract_shard(job, SHARD)

@@ -12,12 +12,12 @@ import dask
 import pytest
 from distributed import LocalCluster
 
+from trunkline.cluster import Cluster
 from trunkline.errors import RunError, SpecError
 from trunkline.fan_out import (
     IN_FLIGHT_PER_SLOT,
     INFRASTRUCTURE_RETRIES,
     SHARDS_PER_WORKER_AT_ONCE,
-    Cluster,
     DaskExecutor,
     Executor,
     SerialExecutor,

@@ -26,8 +26,8 @@ from tests.stores import (
     spec_for,
 )
 from trunkline import open_features
+from trunkline.cluster import Cluster
 from trunkline.errors import BackboneError, LeaseHeld, LeaseLost, StoreError, TooManyBadImages
-from trunkline.fan_out import Cluster
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages import extract as extraction
@@ -213,7 +213,7 @@ def test_5_a_second_run_is_refused(finished_store: Path, tmp_path: Path, monkeyp
     store = copy_of(finished_store, tmp_path / "store")
     (feature_set_in(store) / "commits" / f"{ROWS:012d}.parquet").unlink()
     leases = Location.of(feature_set_in(store) / "leases")
-    holder = Lease(leases, 7, "elsewhere", 1, "boot:1")
+    holder = Lease(leases, 7, "elsewhere", 1, "boot:1", "token")
     holder.location.write(holder.to_bytes())
     impatient = extraction.hold
     monkeypatch.setattr(extraction, "hold", lambda folder, waiting: impatient(folder, wait_seconds=0.2, waiting=waiting))
@@ -233,7 +233,7 @@ def test_5_a_run_that_was_taken_over_commits_nothing_more(images: Path, store: P
     def take_over(step: object) -> None:
         if getattr(step, "stage", "") == "extract" and getattr(step, "done", 0):
             leases = Location.of(feature_set_in(store) / "leases")
-            other = Lease(leases, 2, "elsewhere", 1, "boot:1")
+            other = Lease(leases, 2, "elsewhere", 1, "boot:1", "token")
             other.location.write(other.to_bytes())
 
     with (

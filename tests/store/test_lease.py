@@ -56,7 +56,7 @@ def killed(folder: Location) -> Iterator[int]:
 
 def elsewhere(folder: Location, number: int = 1, **changes: object) -> Lease:
     """A lease of another host, whose process cannot be looked at."""
-    said = {"host": "elsewhere", "pid": 1, "started": "some boot:1"} | changes
+    said = {"host": "elsewhere", "pid": 1, "started": "some boot:1", "token": "another"} | changes
     lease = Lease(folder, number, **said)
     lease.location.write(lease.to_bytes())
     return lease
@@ -147,6 +147,15 @@ def test_a_holder_that_ends_while_another_waits_hands_over(folder: Location):
             second = pool.submit(lambda: _number(folder, waiting))
             assert waiting.wait(30)
         assert second.result(30) == 2
+
+
+def test_a_lease_that_could_not_be_released_is_free_for_its_own_process(folder: Location):
+    with hold(folder) as lease:
+        held = lease.location.read()
+    lease.location.write(held)  # as it stays where the disk is full when the run ends
+    assert not latest(folder).released
+    with hold(folder, wait_seconds=0.0) as again:
+        assert again.number == 2
 
 
 def _number(folder: Location, waiting: threading.Event) -> int:

@@ -12,9 +12,9 @@ from rich.markup import escape
 
 from trunkline.cli import show
 from trunkline.cli.options import takes_spec
+from trunkline.cluster import Cluster
 from trunkline.commented import commented_spec
 from trunkline.errors import SpecError, TrunklineError
-from trunkline.fan_out import Cluster
 from trunkline.locations import Location
 from trunkline.specs import RunSpec
 from trunkline.stages import extract as extraction

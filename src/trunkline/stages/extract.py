@@ -11,9 +11,9 @@ from trunkline.accounting import Account, RowCounts, account
 from trunkline.backbones.catalogue import PRECISION, find
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.blocks import Status
+from trunkline.cluster import Cluster
 from trunkline.errors import DataError, StoreError, TooManyBadImages
 from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
-from trunkline.fan_out import Cluster
 from trunkline.images import DECODER
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest

@@ -149,6 +149,7 @@ def _points(features: Features, mask: LayerMask | None) -> tuple[NDArray[np.floa
     """A 2-D view of up to 1,500 images: t-SNE of the leading principal components; too few images give none."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     rows = features.rows()
     if mask is None or len(rows) < 10:
@@ -158,9 +159,9 @@ def _points(features: Features, mask: LayerMask | None) -> tuple[NDArray[np.floa
     components = min(COMPONENTS, len(some) - 1, x.shape[1])
     reduced = PCA(components, random_state=0).fit_transform(x)
     perplexity = min(30.0, (len(some) - 1) / 3)
-    view = TSNE(perplexity=perplexity, init="pca" if components >= 2 else "random", random_state=0, n_jobs=-1).fit_transform(
-        reduced
-    )
+    start = "pca" if components >= 2 else "random"
+    with threadpool_limits(1, user_api="openmp"):  # on a busy machine its threads spend their time waiting for each other
+        view = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(reduced)
     labels = [label or "no label" for label in features.labels(some)]
     return view.astype(np.float64), labels, f"t-SNE of {components} principal components, {len(some):,} images"
 

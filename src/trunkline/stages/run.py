@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from trunkline.fan_out import Cluster
+from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.progress import Progress, silent
 from trunkline.specs import RunSpec

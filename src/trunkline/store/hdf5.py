@@ -111,10 +111,9 @@ class Hdf5Arrays:
         groups = [list(group) for _, group in groupby(parts, key=lambda part: part.start // rows)]
         merged = [group[0] if len(group) == 1 else self._join(group) for group in groups]
         self._link(merged)
-        for group, part in zip(groups, merged, strict=True):
-            for old in group:
-                if old != part:
-                    self._path(old).unlink()
+        for old in set(self._files()) - set(merged):  # those merged now, and those an interrupted merge left
+            if any(whole.start <= old.start and old.stop <= whole.stop for whole in merged):
+                self._path(old).unlink(missing_ok=True)
         self._known = merged
 
     def _join(self, parts: list[Part]) -> Part:
@@ -140,11 +139,12 @@ class Hdf5Arrays:
 
     def _list(self) -> list[Part]:
         """The parts in order of rows; one that lies inside another is left from an interrupted merge."""
-        found = sorted(
-            (Part.of(name) for name in (self._location / "parts").names()), key=lambda part: (part.start, -part.stop)
-        )
+        found = sorted(self._files(), key=lambda part: (part.start, -part.stop))
         self._known = [part for number, part in enumerate(found) if number == 0 or part.stop > found[number - 1].stop]
         return self._known
+
+    def _files(self) -> list[Part]:
+        return [Part.of(name) for name in (self._location / "parts").names()]
 
     def _path(self, part: Part) -> Path:
         return (self._location / part.name).path

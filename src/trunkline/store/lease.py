@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -23,16 +24,19 @@ from trunkline.locations import Location
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
 
+_held_here: set[str] = set()  # tokens of the leases that this process holds now
+
 
 @dataclass(frozen=True)
 class Lease:
-    """Who holds a feature set: fencing number, host, process and its start time, and a heartbeat that counts up."""
+    """Who holds a feature set: fencing number, host, process and its start time, a token of this one lease, a heartbeat that counts up."""
 
     folder: Location
     number: int
     host: str
     pid: int
     started: str
+    token: str
     beat: int = 0
     released: bool = False
 
@@ -91,9 +95,9 @@ def hold(
     finally:
         stop.set()
         pulse.join()
-        with contextlib.suppress(
-            StorageError, FileNotFoundError, CorruptStore
-        ):  # a lost disk must not hide the run's own error
+        _held_here.discard(lease.token)
+        # a full or lost disk must not hide the run's own error; this process knows that it holds the lease no more
+        with contextlib.suppress(StorageError, FileNotFoundError, CorruptStore):
             current = latest(folder)
             if current and current.number == lease.number:
                 lease.location.write(replace(current, released=True).to_bytes())
@@ -113,12 +117,16 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
                     "would do the same work twice: wait for it, or end it first."
                 )
         number = held.number + 1 if held else 1
-        mine = Lease(folder, number, socket.gethostname(), os.getpid(), _start_time(os.getpid()))
+        mine = Lease(folder, number, socket.gethostname(), os.getpid(), _start_time(os.getpid()), secrets.token_hex(8))
+        _held_here.add(mine.token)
         try:
             mine.location.create(mine.to_bytes())
+            return mine
         except FileExistsError:
-            continue  # another run was faster; look at it
-        return mine
+            _held_here.discard(mine.token)  # another run was faster; look at it
+        except BaseException:
+            _held_here.discard(mine.token)
+            raise
 
 
 def _goes_stale(held: Lease, deadline: float) -> bool:
@@ -138,7 +146,12 @@ def _goes_stale(held: Lease, deadline: float) -> bool:
 
 
 def _is_free(lease: Lease) -> bool:
-    return lease.released or (lease.host == socket.gethostname() and _start_time(lease.pid) != lease.started)
+    if lease.released:
+        return True
+    if lease.host != socket.gethostname():
+        return False
+    dead = _start_time(lease.pid) != lease.started
+    return dead or (lease.pid == os.getpid() and lease.token not in _held_here)
 
 
 def _start_time(pid: int) -> str:

@@ -1,0 +1,108 @@
+"""Where shards run: this process, workers of this machine, GPUs, or an existing Dask scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import Any
+
+from trunkline.errors import RunError, SpecError
+from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE, DaskExecutor, Executor, SerialExecutor
+from trunkline.specs import ClusterSpec
+
+
+class Cluster:
+    """The executor of a run, started when it is first needed: a run that finds everything done starts no worker."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self.spec = spec
+        self._resources = contextlib.ExitStack()
+        self._executor: Executor | None = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+        self._executor = None
+
+    @property
+    def workers(self) -> int:
+        """How many workers there will be, without starting them where that can be known."""
+        kind = self.kind
+        if kind == "inline":
+            return 1
+        if kind == "local":
+            return self.spec.workers or len(os.sched_getaffinity(0))
+        return self.executor.workers
+
+    @property
+    def kind(self) -> str:
+        """`auto` resolved: cuda where a GPU is visible, else local."""
+        if self.spec.kind != "auto":
+            return self.spec.kind
+        return "cuda" if os.path.exists("/dev/nvidia0") else "local"  # noqa: PTH110
+
+    @property
+    def executor(self) -> Executor:
+        if self._executor is None:
+            self._executor = self._start()
+        return self._executor
+
+    def _start(self) -> Executor:
+        match self.kind:
+            case "inline":
+                return SerialExecutor()
+            case "local":
+                return self._dask(_local_cluster(self.workers), self.workers)
+            case "cuda":
+                return self._dask(_cuda_cluster(self.spec.workers), None)
+            case _:
+                if not self.spec.address:
+                    raise SpecError(
+                        "cluster.kind is 'address' and cluster.address is missing: name the scheduler, such as tcp://host:8786."
+                    )
+                return self._dask(None, None)
+
+    def _dask(self, cluster: Any, workers: int | None) -> Executor:
+        from distributed import Client
+
+        if cluster is not None:
+            self._resources.enter_context(cluster)
+        try:
+            client = self._resources.enter_context(Client(cluster or self.spec.address, set_as_default=False))
+        except OSError as error:
+            raise RunError(
+                f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs."
+            ) from error
+        workers = workers or len(client.scheduler_info(n_workers=-1)["workers"])
+        if not workers:
+            raise RunError(f"The Dask scheduler {client.scheduler.address} has no workers. Start some, then start this again.")
+        cores = len(os.sched_getaffinity(0))
+        return DaskExecutor(client, workers, max(1, cores // workers) if self.kind == "local" else 1)
+
+
+def _local_cluster(workers: int) -> Any:
+    from distributed import LocalCluster
+
+    if "DASK_LOGGING__DISTRIBUTED" not in os.environ:
+        logging.getLogger("distributed").setLevel(logging.WARNING)
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.ERROR,
+    )
+
+
+def _cuda_cluster(workers: int | None) -> Any:
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as error:
+        raise SpecError(
+            "cluster.kind cuda needs dask-cuda: pip install 'trunkline[gpu]', on a machine with an NVIDIA GPU."
+        ) from error
+    return LocalCUDACluster(n_workers=workers, threads_per_worker=SHARDS_PER_WORKER_AT_ONCE)
