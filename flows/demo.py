@@ -58,7 +58,7 @@ def main() -> None:
     except TrunklineError as error:
         console.print(f"Error: {error}", markup=False, highlight=False)
         sys.exit(error.exit_code)
-    console.print(summary_table(receipt.summary()))
+    console.print(summary_table(receipt.summary()), crop=False)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tasks.report import write_report
 from tasks.scan import scan_source
 from tasks.select import select_features
 from trunkline.specs import RunSpec
+from trunkline.stages.extract import resolve
 from trunkline.stages.run import RunReceipt, new_run_id
 
 
@@ -26,6 +27,7 @@ def pipeline(spec: RunSpec) -> RunReceipt:
     ----------
     spec : source and store, and anything else that shall differ from the defaults.
     """
+    resolve(spec)  # an unknown backbone is refused before anything is written
     run_id = new_run_id()
     scanned = scan_source(spec)
     extracted = extract_features(spec)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -312,3 +312,32 @@ def test_an_error_without_a_number_keeps_its_own_words():
     words = r"Writing s3://b/k failed \(bucket went away\)\. Check the disk or bucket"
     with pytest.raises(StorageError, match=words), storage_errors_in_words(Location.of("s3://b/k")):
         raise OSError("bucket went away")
+
+
+class Refusing:
+    """A bucket that lets nobody in, as far as fsspec's calls go."""
+
+    def __getattr__(self, name: str) -> object:
+        def refuse(*_: object, **__: object) -> None:
+            raise RuntimeError("Unable to locate credentials")
+
+        return refuse
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda place: place.read(),
+        lambda place: place.write(b"x"),
+        lambda place: place.create(b"x"),
+        lambda place: place.exists(),
+        lambda place: place.names(),
+        lambda place: place.remove(),
+        lambda place: place.size(),
+    ],
+    ids=["read", "write", "create", "exists", "names", "remove", "size"],
+)
+def test_a_bucket_that_refuses_is_said_in_words(use: Callable[[Location], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkline.locations.filesystem", lambda _: Refusing())
+    with pytest.raises(StorageError, match=r"s3://bucket/x cannot be reached \(RuntimeError: Unable to locate credentials\)"):
+        use(Location.of("s3://bucket/x"))

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trunkline.errors import StorageError, StoreError
+from trunkline.errors import StorageError, StoreError, TrunklineError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -74,29 +74,30 @@ class Location:
         """The whole object. Raises FileNotFoundError."""
         if self.is_local:
             return self.path.read_bytes()
-        content: bytes = filesystem(self.scheme).cat_file(self.uri)
+        with reached(self) as remote:
+            content: bytes = remote.cat_file(self.uri)
         return content
 
     def write(self, content: bytes) -> None:
         """Replace the object atomically."""
-        with storage_errors_in_words(self):
-            if not self.is_local:
-                filesystem(self.scheme).pipe_file(self.uri, content)
-                return
-            with self._temporary() as temporary:
-                temporary.write_bytes(content)
-                temporary.replace(self.path)
+        if not self.is_local:
+            with reached(self) as remote:
+                remote.pipe_file(self.uri, content)
+            return
+        with storage_errors_in_words(self), self._temporary() as temporary:
+            temporary.write_bytes(content)
+            temporary.replace(self.path)
 
     def create(self, content: bytes) -> None:
         """Make the object if it is not there. Raises FileExistsError where it is."""
-        with storage_errors_in_words(self):
-            if not self.is_local:
-                filesystem(self.scheme).pipe_file(self.uri, content, mode="create")
-                return
-            with self._temporary() as temporary:
-                temporary.write_bytes(content)
-                # a hard link appears whole and only once, unlike open("xb"), which a crash leaves empty
-                os.link(temporary, self.path)
+        if not self.is_local:
+            with reached(self) as remote:
+                remote.pipe_file(self.uri, content, mode="create")
+            return
+        with storage_errors_in_words(self), self._temporary() as temporary:
+            temporary.write_bytes(content)
+            # a hard link appears whole and only once, unlike open("xb"), which a crash leaves empty
+            os.link(temporary, self.path)
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[Path]:
@@ -120,7 +121,8 @@ class Location:
     def exists(self) -> bool:
         if self.is_local:
             return self.path.exists()
-        return bool(filesystem(self.scheme).exists(self.uri))
+        with reached(self) as remote:
+            return bool(remote.exists(self.uri))
 
     def names(self) -> list[str]:
         """Sorted names of what lies directly here; empty where there is nothing. Unfinished temporary files are left out."""
@@ -130,23 +132,24 @@ class Location:
             except (FileNotFoundError, NotADirectoryError):
                 return []
         else:
-            remote = filesystem(self.scheme)
-            remote.invalidate_cache(self.uri)
             try:
-                found = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in remote.ls(self.uri, detail=False)]
+                with reached(self) as remote:
+                    remote.invalidate_cache(self.uri)
+                    found = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in remote.ls(self.uri, detail=False)]
             except FileNotFoundError:
                 return []
         return sorted(name for name in found if not name.startswith("."))
 
     def remove(self) -> None:
         """Delete this object or folder; nothing happens where it is not there."""
-        with storage_errors_in_words(self), contextlib.suppress(FileNotFoundError):
-            filesystem(self.scheme).rm(self.uri, recursive=True)
+        with storage_errors_in_words(self), contextlib.suppress(FileNotFoundError), _files_of(self) as files:
+            files.rm(self.uri, recursive=True)
 
     def size(self) -> int:
         """Bytes of everything under here; 0 where there is nothing."""
         try:
-            return int(filesystem(self.scheme).du(self.uri, total=True))
+            with _files_of(self) as files:
+                return int(files.du(self.uri, total=True))
         except FileNotFoundError:
             return 0
 
@@ -160,6 +163,24 @@ def filesystem(scheme: str) -> Any:
         return fsspec.filesystem(scheme)
     except (ValueError, ImportError) as error:
         raise StoreError(f"No access to {scheme}:// locations: {error}. Check the scheme, or install what it names.") from error
+
+
+@contextlib.contextmanager
+def reached(location: Location) -> Iterator[Any]:
+    """The file system of a remote location. What it refuses comes as StorageError; what is not there, or there already, passes."""
+    try:
+        yield filesystem(location.scheme)
+    except (FileNotFoundError, FileExistsError, TrunklineError):
+        raise
+    except Exception as error:
+        raise StorageError(
+            f"{location.uri} cannot be reached ({type(error).__name__}: {error}). Check the bucket's name, the credentials and the "
+            "network, then start the same command again; what was committed is kept."
+        ) from error
+
+
+def _files_of(location: Location) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext(filesystem("file")) if location.is_local else reached(location)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from trunkline.errors import SourceError, StoreError, UnreadableImage
-from trunkline.locations import Location, filesystem
+from trunkline.locations import Location, reached
 from trunkline.specs import SplitSpec
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -107,6 +107,7 @@ class FolderSource:
         Raises
         ------
         UnreadableImage : missing, forbidden, too large, or changed since the scan.
+        StorageError : the bucket cannot be reached, which is no fault of the image's.
         """
         try:
             place = self.root / image_id
@@ -126,7 +127,8 @@ class FolderSource:
         if self.root.is_local:
             with os.scandir(self.root.path) as entries:
                 return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-        entries = filesystem(self.root.scheme).ls(self.root.uri, detail=True)
+        with reached(self.root) as remote:
+            entries = remote.ls(self.root.uri, detail=True)
         names = (e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
         return [name for name in names if not name.startswith(".")]
 
@@ -145,7 +147,8 @@ class FolderSource:
                 yield Listed(_text(f"{prefix}{entry.name}"), *_stat(entry))
 
     def _find(self) -> Iterator[Listed]:
-        found: dict[str, dict[str, Any]] = filesystem(self.root.scheme).find(self.root.uri, detail=True)
+        with reached(self.root) as remote:
+            found: dict[str, dict[str, Any]] = remote.find(self.root.uri, detail=True)
         start = len(self.root.uri.split("://", 1)[1].strip("/")) + 1
         for name in sorted(found):
             image_id = name.strip("/")[start:]
@@ -194,7 +197,8 @@ def _read_local(place: Location) -> tuple[bytes, str]:
 
 
 def _read_remote(place: Location) -> tuple[bytes, str]:
-    info = filesystem(place.scheme).info(place.uri)
+    with reached(place) as remote:
+        info = remote.info(place.uri)
     if int(info["size"] or 0) > MAX_IMAGE_BYTES:
         raise UnreadableImage("too-large", f"{info['size']:,} bytes; at most {MAX_IMAGE_BYTES:,} are read")
     return place.read(), _remote_version(info)

@@ -195,6 +195,6 @@ def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> l
 
 def _out(summary: dict[str, Any], as_json: bool, drawn: Any) -> None:
     """People read the table on stdout; with --json it goes to stderr and stdout holds the object alone."""
-    (err if as_json else Console()).print(drawn)
+    (err if as_json else Console()).print(drawn, crop=False)
     if as_json:
         show.json_line(summary)

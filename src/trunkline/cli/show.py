@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from trunkline.progress import Progress, Step
 
@@ -93,8 +94,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return drawn
 
 
-def summary_table(summary: Mapping[str, Any]) -> Table:
-    """What was done by a run, in one small table."""
+def summary_table(summary: Mapping[str, Any]) -> Group:
+    """What was done by a run, in one small table, and where it lies, unbroken so that it can be copied; print with `crop=False`."""
     features = summary["features"]
     quarantined = f"{summary['quarantined']:,}" + (f" ({in_words(summary['reasons'])})" if summary["reasons"] else "")
     speed = summary["images_per_second"]
@@ -108,10 +109,9 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("features kept", f"{features['kept']:,} of {features['dim']:,} ({features['layer']})"),
         *((f"macro-F1 {head['kind']}", f"{head['macro_f1']:.4f}") for head in summary["heads"]),
         *(("note", note) for note in summary["notes"]),
-        ("features", summary["feature_set"]),
-        ("report", summary["report"]),
     ]
-    return facts("", rows)
+    places = f"features  {summary['feature_set']}\nreport    {summary['report']}"
+    return Group(facts("", rows), Text(places, no_wrap=True, overflow="ignore"))
 
 
 def facts(title: str, rows: Sequence[tuple[str, object]]) -> Table:

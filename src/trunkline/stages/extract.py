@@ -82,6 +82,7 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     if not manifest.batches:
         raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
     recipe = resolve(spec)
+    progress(Step("extract", 0, None, "preparing the backbone"))
     backbone = compiled(store.root, recipe)
     features = _feature_set(store, dataset, recipe, spec, manifest, backbone, cluster)
     shards = list(plan(manifest.spans, features.layout.rows_per_shard))
@@ -97,6 +98,7 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
                 features.arrays.grow(manifest.rows)
             todo = remaining(shards, features.commits.done())
             if todo:
+                progress(Step("extract", 0, None, "starting workers"))
                 job = ExtractionJob(dataset.location, features.location, backbone, runtime, cluster.executor.threads, lease)
                 fresh = _run(job, todo, cluster, before, spec.max_bad_fraction, progress)
             features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])

@@ -12,7 +12,7 @@ from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.progress import Progress, silent
 from trunkline.specs import RunSpec
-from trunkline.stages.extract import ExtractReceipt, extract
+from trunkline.stages.extract import ExtractReceipt, extract, resolve
 from trunkline.stages.fit import FitReceipt, fit
 from trunkline.stages.report import ReportReceipt, report
 from trunkline.stages.scan import ScanReceipt, scan
@@ -69,6 +69,7 @@ class RunReceipt:
 
 def run(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> RunReceipt:
     """All stages over one store. Raises what the stages raise; starting it again resumes it."""
+    resolve(spec)  # an unknown backbone is refused before anything is written
     run_id = new_run_id()
     scanned = scan(spec, progress)
     extracted = extract(spec, cluster, progress)
