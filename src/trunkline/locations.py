@@ -142,13 +142,13 @@ class Location:
 
     def remove(self) -> None:
         """Delete this object or folder; nothing happens where it is not there."""
-        with storage_errors_in_words(self), contextlib.suppress(FileNotFoundError), _files_of(self) as files:
+        with storage_errors_in_words(self), contextlib.suppress(FileNotFoundError), reached(self) as files:
             files.rm(self.uri, recursive=True)
 
     def size(self) -> int:
         """Bytes of everything under here; 0 where there is nothing."""
         try:
-            with _files_of(self) as files:
+            with reached(self) as files:
                 return int(files.du(self.uri, total=True))
         except FileNotFoundError:
             return 0
@@ -167,20 +167,18 @@ def filesystem(scheme: str) -> Any:
 
 @contextlib.contextmanager
 def reached(location: Location) -> Iterator[Any]:
-    """The file system of a remote location. What it refuses comes as StorageError; what is not there, or there already, passes."""
+    """The file system of a location. What a remote one refuses comes as StorageError; what is not there, or there already, passes."""
     try:
         yield filesystem(location.scheme)
     except (FileNotFoundError, FileExistsError, TrunklineError):
         raise
     except Exception as error:
+        if location.is_local:
+            raise
         raise StorageError(
             f"{location.uri} cannot be reached ({type(error).__name__}: {error}). Check the bucket's name, the credentials and the "
             "network, then start the same command again; what was committed is kept."
         ) from error
-
-
-def _files_of(location: Location) -> contextlib.AbstractContextManager[Any]:
-    return contextlib.nullcontext(filesystem("file")) if location.is_local else reached(location)
 
 
 @contextlib.contextmanager

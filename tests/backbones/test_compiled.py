@@ -27,7 +27,8 @@ def test_it_says_what_it_is(store, lite0_recipe):
     # the published 407 million multiply-adds, less the classifier's 1.28
     assert found.multiply_accumulates == pytest.approx(407e6 - 1.28e6, rel=0.06)
     assert sorted(found.sha256) == sorted(FILES)
-    assert found.location.names() == sorted([*FILES, "backbone.json"])
+    assert found.location.names() == sorted([found.files, "backbone.json"])
+    assert (found.location / found.files).names() == sorted(FILES)
 
 
 def test_weights_are_kept_in_full_precision(store, lite0_recipe):
@@ -73,7 +74,7 @@ def test_another_network_is_compiled_apart(store, lite0_recipe, monkeypatch, cha
 @pytest.mark.parametrize("damage", [lambda _: b"", lambda content: content[:-1], lambda content: content[:-1] + b"\0\1", None])
 def test_a_damaged_or_missing_file_is_said(store, lite0_recipe, name, damage):
     found = compiled(store, lite0_recipe)
-    place = found.location / name
+    place = found.location / found.files / name
     if damage is None:
         place.remove()
     else:
@@ -118,3 +119,21 @@ def test_a_failed_compilation_says_what_the_process_said(tmp_path, lite0_recipe,
     with pytest.raises(RunError, match=r"(?s)^Compiling efficientnet-lite0 failed \(exit status 1\): .*abacus"):
         compiled(Location.of(tmp_path), lite0_recipe)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_compile_at_once_one_holds(tmp_path, lite0_recipe, monkeypatch):
+    """Both write their own files; the first description counts, and its files are whole."""
+    built = []
+
+    def build(_: object, folder) -> None:
+        built.append(len(built))
+        for name in FILES:
+            (folder / name).write_bytes(f"{name} of run {built[-1]}".encode())
+        (folder / "said.json").write_text('{"size": 224, "dims": {"avg_pool": 4}, "multiply_accumulates": 1}')
+        if len(built) == 1:  # the other run starts and ends while this one compiles
+            assert compiled(Location.of(tmp_path), lite0_recipe).file("model.bin") == b"model.bin of run 1"
+
+    monkeypatch.setattr(module, "_compile_apart", build)
+    found = compiled(Location.of(tmp_path), lite0_recipe)
+    assert built == [0, 1]
+    assert [found.file(name) for name in FILES] == [f"{name} of run 1".encode() for name in FILES]

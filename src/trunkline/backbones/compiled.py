@@ -1,11 +1,12 @@
 """The truncated network compiled once into the store, with its golden vectors; workers load it without TensorFlow.
 
-`backbones/<digest>/` holds the OpenVINO IR and the Keras file, `golden.npz`, and `backbone.json`, written last: without it
-the rest does not count.
+`backbones/<digest>/<files>/` holds the OpenVINO IR, the Keras file and `golden.npz`; `backbones/<digest>/backbone.json` names
+them. It is created last: without it the rest does not count.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -28,9 +29,13 @@ FILES = ("model.xml", "model.bin", "model.keras", "golden.npz")
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled backbone in the store: width of each layer, cost of one image in multiply-accumulates, SHA-256 of its files."""
+    """A compiled backbone in the store: width of each layer, cost of one image in multiply-accumulates, SHA-256 of its files.
+
+    The files lie in `location/<files>`, a folder named by their digests: two runs that compile at once do not touch each other's.
+    """
 
     location: Location
+    files: str
     size: int
     dims: dict[str, int]
     multiply_accumulates: int
@@ -38,7 +43,7 @@ class Compiled:
 
     def file(self, name: str) -> bytes:
         """One of its files. Raises CorruptStore where it is not what was written."""
-        place = self.location / name
+        place = self.location / f"{self.files}/{name}"
         content = place.read() if place.exists() else b""
         if hashlib.sha256(content).hexdigest() != self.sha256[name]:
             raise CorruptStore(f"{place} is damaged or incomplete. Delete {self.location}, so that it is compiled anew.")
@@ -62,7 +67,7 @@ def compiled(store: Location, recipe: Recipe) -> Compiled:
 def _load(location: Location) -> Compiled:
     try:
         said = json.loads((location / "backbone.json").read())
-        return Compiled(location, said["size"], said["dims"], said["multiply_accumulates"], said["sha256"])
+        return Compiled(location, said["files"], said["size"], said["dims"], said["multiply_accumulates"], said["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptStore(f"{location}/backbone.json is damaged. Delete {location}, so that it is compiled anew.") from error
 
@@ -72,10 +77,12 @@ def _compile(location: Location, recipe: Recipe) -> None:
         _compile_apart(recipe, Path(folder))
         contents = {name: Path(folder, name).read_bytes() for name in FILES}
         said = json.loads(Path(folder, "said.json").read_text())
-    for name, content in contents.items():
-        (location / name).write(content)
     said["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    (location / "backbone.json").write(json.dumps(said, indent=2).encode())
+    said["files"] = digest_of(said["sha256"])
+    for name, content in contents.items():
+        (location / f"{said['files']}/{name}").write(content)
+    with contextlib.suppress(FileExistsError):  # another run compiled it at the same time; its backbone holds
+        (location / "backbone.json").create(json.dumps(said, indent=2).encode())
 
 
 def _compile_apart(recipe: Recipe, folder: Path) -> None:

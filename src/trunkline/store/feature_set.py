@@ -94,10 +94,6 @@ class FeatureSet:
     def leases(self) -> Location:
         return self.location / "leases"
 
-    @property
-    def widest(self) -> int:
-        return max(self.layout.dims.values())
-
 
 def _foreign(location: Location) -> StoreError:
     return StoreError(
