@@ -63,6 +63,12 @@ class ProgressArtifact:
         share = 100.0 * step.done / max(step.total, 1)
         words = f"{step.stage}: {step.done:,} of {step.total:,}" + (f" ({step.note})" if step.note else "")
         get_run_logger().info(words)
+        try:
+            self._publish(share, words)
+        except Exception as error:  # a server that does not answer must not end the work it only watches
+            get_run_logger().warning("The progress artifact was not updated: %s", error)
+
+    def _publish(self, share: float, words: str) -> None:
         if self._artifact is None:
             made: Any = create_progress_artifact(share, key=self._key, description=words)
             self._artifact = made

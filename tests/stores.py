@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trunkline import selection
 from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages.extract import ExtractReceipt, extract
 from trunkline.stages.scan import scan
+from trunkline.stages.select import SelectReceipt
 from trunkline.store.feature_store import FeatureStore
 
 INLINE = ClusterSpec(kind="inline")
@@ -90,3 +93,13 @@ def feature_set_in(store: Path) -> Path:
     """The only feature set of a store."""
     (found,) = (store / "features").glob("*/*")
     return found
+
+
+def other_mask(refitted: SelectReceipt) -> None:
+    """Pin a mask that drops one column more."""
+    mask = selection.load(Location(refitted.mask))
+    layer = mask.layers[refitted.layer]
+    kept = layer.kept.copy()
+    kept[kept.argmax()] = False
+    folder = Location(refitted.mask.rsplit("/", 1)[0])
+    selection.create(folder, mask.rows, {refitted.layer: replace(layer, kept=kept)})

@@ -17,7 +17,16 @@ def tree() -> list[type[errors.TrunklineError]]:
 def test_whatever_the_user_can_change_exits_2_and_a_failed_run_exits_1():
     codes = {each.__name__: each.exit_code for each in tree()}
     user = {"UserError", "SpecError", "SourceError", "BackboneError", "StoreError", "DataError"}
-    run = {"RunError", "TooManyBadImages", "LeaseHeld", "LeaseLost", "StorageError", "CorruptStore", "GoldenMismatch"}
+    run = {
+        "RunError",
+        "TooManyBadImages",
+        "LeaseHeld",
+        "LeaseLost",
+        "StorageError",
+        "StorageUnreachable",
+        "CorruptStore",
+        "GoldenMismatch",
+    }
     assert codes == dict.fromkeys(user, 2) | dict.fromkeys(run, 1)
 
 

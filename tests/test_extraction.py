@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.stores import ROWS, copy_of, feature_set_in, images_in, objects, spec_for
+from tests.stores import ROWS, copy_of, empty_store, feature_set_in, images_in, objects, spec_for
 from trunkline import extraction, moments
 from trunkline.backbones.compiled import compiled
 from trunkline.blocks import RowRecord, Status
-from trunkline.errors import LeaseLost, StorageError
+from trunkline.cluster import Cluster
+from trunkline.errors import LeaseLost, SourceError, StorageError, StorageUnreachable
 from trunkline.extraction import ExtractionJob, extract_shard
 from trunkline.locations import Location
 from trunkline.shards import Shard
-from trunkline.stages.extract import resolve
+from trunkline.stages.extract import extract, resolve
 from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
@@ -188,3 +190,30 @@ def test_another_job_gets_a_worker_of_its_own(job: ExtractionJob, finished_store
         )
         assert extraction._worker_of(job) is not first
         assert extract_shard(job, Shard(ROWS, 2 * ROWS)).reused
+
+
+def test_a_disk_that_is_not_mounted_records_nothing(tmp_path: Path, compiled_lite0: Path, digits_folder: Path):
+    source, store = images_in(tmp_path / "images", digits_folder, 70), empty_store(tmp_path / "store", compiled_lite0)
+    spec = spec_for(source, store)
+    scan(spec)
+    source.rename(tmp_path / "elsewhere")
+    with Cluster(spec.cluster) as cluster:
+        with pytest.raises(SourceError, match="does not exist"):
+            extract(spec, cluster)
+        source.mkdir()
+        with pytest.raises(StorageUnreachable, match=r"None of 64 images, from .* on, is under .* mounted\?"):
+            extract(spec, cluster)
+        source.rmdir()
+        (tmp_path / "elsewhere").rename(source)
+        assert extract(spec, cluster).counts.ok == 70
+
+
+def test_a_store_made_anew_at_the_same_place_is_another(tmp_path: Path, compiled_lite0: Path, digits_folder: Path):
+    """In a process that lives on, as a Prefect worker's does."""
+    for count in (66, 140):
+        shutil.rmtree(tmp_path, ignore_errors=True)
+        source, store = images_in(tmp_path / "images", digits_folder, count), empty_store(tmp_path / "store", compiled_lite0)
+        spec = spec_for(source, store)
+        scan(spec)
+        with Cluster(spec.cluster) as cluster:
+            assert extract(spec, cluster).extracted == count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -209,5 +210,22 @@ def test_gpus_need_dask_cuda(monkeypatch: pytest.MonkeyPatch):
     with (
         Cluster(ClusterSpec(kind="cuda")) as cluster,
         pytest.raises(SpecError, match=r"cluster.kind cuda needs dask-cuda: pip install 'trunkline\[gpu\]'"),
+    ):
+        _ = cluster.executor
+
+
+def test_a_gpu_without_dask_cuda_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/nvidia0")
+    found = importlib.util.find_spec("dask_cuda")
+    assert Cluster(ClusterSpec()).kind == ("cuda" if found else "local")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "dask_cuda")
+    assert Cluster(ClusterSpec()).kind == "cuda"
+
+
+@pytest.mark.parametrize("address", ["localhost", "foo:bar", "nonsense://x:1"])
+def test_an_address_that_is_none_is_said_in_words(address: str):
+    with (
+        Cluster(ClusterSpec(kind="address", address=address)) as cluster,
+        pytest.raises(RunError, match=r"No Dask scheduler answers"),
     ):
         _ = cluster.executor

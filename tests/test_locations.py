@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.errors import StorageError, StoreError
+from trunkline.errors import StorageError, StorageUnreachable, StoreError
 from trunkline.locations import Location, filesystem, storage_errors_in_words
 
 RACERS = 16
@@ -266,7 +266,7 @@ def test_a_full_disk_is_said_in_words(tmp_path):
 
 @pytest.mark.parametrize("write", [Location.write, Location.create])
 def test_what_may_not_be_written_is_said_in_words(write):
-    with pytest.raises(StorageError, match=r"Writing /sys/.* failed .*It cannot be written: check permissions and whether"):
+    with pytest.raises(StorageError, match=r"Writing /sys/.* failed .*Check permissions and whether"):
         write(Location.of("/sys/trunkline/object"), b"x")
 
 
@@ -337,7 +337,63 @@ class Refusing:
     ],
     ids=["read", "write", "create", "exists", "names", "remove", "size"],
 )
-def test_a_bucket_that_refuses_is_said_in_words(use: Callable[[Location], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_does_not_answer_is_said_in_words(
+    use: Callable[[Location], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("trunkline.locations.filesystem", lambda _: Refusing())
-    with pytest.raises(StorageError, match=r"s3://bucket/x cannot be reached \(RuntimeError: Unable to locate credentials\)"):
+    with pytest.raises(
+        StorageUnreachable, match=r"s3://bucket/x cannot be reached \(RuntimeError: Unable to locate credentials\)"
+    ):
         use(Location.of("s3://bucket/x"))
+
+
+@pytest.mark.parametrize("use", [lambda place: place.write(b"x"), lambda place: place.create(b"x")], ids=["write", "create"])
+def test_a_bucket_that_is_not_there_is_said_in_words(
+    use: Callable[[Location], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Missing(Refusing):
+        def pipe_file(self, *_: object, **__: object) -> None:
+            raise FileNotFoundError("The specified bucket does not exist")
+
+    monkeypatch.setattr("trunkline.locations.filesystem", lambda _: Missing())
+    with pytest.raises(StorageError, match=r"s3://bucket/x cannot be written: .*does not exist\. Check that the bucket exists"):
+        use(Location.of("s3://bucket/x"))
+
+
+def test_a_password_in_a_url_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"holds a password, which would be written into the store") as refused:
+        Location.of("ftp://reader:secret@host/images")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_system_without_hard_links_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(StorageError, match=r"has no hard links, so objects cannot be created exclusively"):
+        Location.of(tmp_path / "x").create(b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_may_not_be_read_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    place = Location.of(tmp_path / "x")
+    for name, words, use in (
+        ("read_bytes", "Reading", place.read),
+        ("exists", "Looking at", place.exists),
+        ("iterdir", "Listing", place.names),
+    ):
+        monkeypatch.setattr(Path, name, forbidden)
+        with pytest.raises(StorageError, match=rf"{words} .*x failed \(Permission denied\)\. Check permissions"):
+            use()
+
+
+def test_a_file_is_no_folder_to_look_into(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    inside = Location.of(tmp_path / "file" / "x")
+    assert (inside.exists(), inside.names(), Location.of(tmp_path / "file").names()) == (False, [], [])
+    with pytest.raises(FileNotFoundError):
+        inside.read()

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import zarr
 
-from tests.stores import ROWS, copy_of, extracted, feature_set_in, images_in, spec_for
+from tests.stores import ROWS, copy_of, empty_store, extracted, feature_set_in, images_in, spec_for
 from trunkline import open_features
+from trunkline.cluster import Cluster
 from trunkline.errors import CorruptStore, DataError, StoreError
 from trunkline.locations import Location
+from trunkline.manifest import Difference
+from trunkline.sources import Listed
+from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan
 from trunkline.store.feature_store import FeatureStore
 
@@ -146,3 +150,17 @@ def test_a_record_of_another_manifest_is_refused(store: Path, finished_store: Pa
     scan(spec_for(source, store))
     with pytest.raises(CorruptStore, match=r"The commit record 000000000000 of .* does not belong to this manifest"):
         open_features(store).index()
+
+
+def test_an_id_that_leaves_the_source_is_shown_and_never_opened(tmp_path: Path, compiled_lite0: Path, digits_folder: Path):
+    """Object stores allow such keys; one of them must not hide all the others."""
+    source, store = images_in(tmp_path / "images", digits_folder, 70), empty_store(tmp_path / "store", compiled_lite0)
+    spec = spec_for(source, store)
+    scan(spec)
+    dataset = FeatureStore.open(Location.of(store)).dataset(spec.dataset_name)
+    dataset.manifest.append(Difference([Listed("a/../../b.png", 1, "1-1")], [], 0, 70))
+    with Cluster(spec.cluster) as cluster:
+        extract(spec, cluster)
+    (row,) = [row for row in open_features(store).index().to_pylist() if row["id"] == "a/../../b.png"]
+    assert (row["status"], row["reason"]) == ("quarantined", "outside")
+    assert len(open_features(store).rows()) == 70

@@ -78,13 +78,16 @@ def test_a_mask_is_read_back_as_it_was_written(tmp_path):
 def test_the_newest_mask_counts_and_has_a_digest_of_its_own(tmp_path):
     folder = Location.of(tmp_path / "rule")
     assert selection.load_latest(folder) is None
-    masks = [
-        selection.create(folder, rows, {"a": selection.fit_layer(MOMENTS, SelectSpec(threshold=0.1), "a")}) for rows in (10, 20)
-    ]
-    assert [mask.digest for mask in masks] == ["rule/mask-000000.npz", "rule/mask-000001.npz"]
+    layers = [{"a": selection.fit_layer(MOMENTS, SelectSpec(threshold=threshold), "a")} for threshold in (0.1, 0.1, 0.0)]
+    assert not np.array_equal(layers[0]["a"].kept, layers[2]["a"].kept)
+    one, same, other = (selection.create(folder, 10 + number, each) for number, each in enumerate(layers))
+    assert folder.names() == [f"mask-{number:06d}.npz" for number in range(3)]
+    assert one.digest == same.digest != other.digest
     latest = selection.load_latest(folder)
     assert latest is not None
-    assert (latest.rows, latest.digest) == (20, "rule/mask-000001.npz")
+    assert (latest.rows, latest.digest) == (12, other.digest)
+    one.location.remove()
+    assert selection.create(folder, 13, layers[0]).location.name == "mask-000003.npz"
 
 
 def test_of_masks_made_at_once_one_holds_for_all(tmp_path):

@@ -76,3 +76,7 @@ def test_each_limit_alone_decides():
     assert rows_per_shard(10**9, 4, 0.1, 1) == 128
     assert rows_per_shard(5000, 4, 1e-4, 1) == 512
     assert rows_per_shard(0, 4, 1e-4, 1) == 64
+
+
+def test_a_network_that_costs_nothing_gives_the_largest_shards():
+    assert rows_per_shard(images=100_000, row_bytes=4, seconds_per_image=0.0, workers=1) == 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from trunkline import sources
-from trunkline.errors import SourceError, UnreadableImage
+from trunkline.errors import SourceError, StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, filesystem
 from trunkline.sources import FolderSource, Layout, Listed, hashed_split
 from trunkline.specs import SplitSpec
@@ -133,14 +134,34 @@ def test_a_link_to_itself_is_unreadable_with_the_systems_words(tmp_path):
     assert reason_of(source, image) == ("unreadable", "Too many levels of symbolic links")
 
 
-def test_a_link_to_an_image_is_an_image_and_a_linked_folder_is_not_entered(tmp_path):
-    put(FolderSource(Location.of(tmp_path)), "elsewhere/a.jpg")
+def test_links_are_followed_but_for_those_that_lead_back(tmp_path):
+    put(FolderSource(Location.of(tmp_path)), "elsewhere/a.jpg", "elsewhere/pear/b.jpg")
     source = FolderSource(Location.of(tmp_path / "images"))
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").symlink_to(tmp_path / "elsewhere/a.jpg")
-    (tmp_path / "images/folder").symlink_to(tmp_path)
+    (tmp_path / "images/pear").symlink_to(tmp_path / "elsewhere/pear")
+    (tmp_path / "images/gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "images/loop").symlink_to(tmp_path / "images")
+    (tmp_path / "elsewhere/pear/loop").symlink_to(tmp_path / "images")
+    found = list(source.listing())
+    assert [image.id for image in found] == ["a.jpg", "pear/b.jpg"]
+    assert [source.read(image.id, image.version) for image in found] == [
+        b"bytes of elsewhere/a.jpg",
+        b"bytes of elsewhere/pear/b.jpg",
+    ]
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_image(tmp_path, monkeypatch):
+    source = FolderSource(Location.of(tmp_path))
+    put(source, "a.jpg")
     [image] = source.listing()
-    assert source.read(image.id, image.version) == b"bytes of elsewhere/a.jpg"
+
+    def stale(_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(sources, "_read_local", stale)
+    with pytest.raises(StorageUnreachable, match=r"Reading .*a\.jpg failed \(Stale file handle\).*nothing was recorded"):
+        source.read(image.id, image.version)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
@@ -236,13 +257,21 @@ def test_a_remote_version_is_the_storages_own_tag(info, version):
         (["train/1.jpg", "apple/1.jpg"], False, False),
         (["test/1.jpg", "val/1.jpg"], False, False),
         (["1.jpg"], False, False),
-        (["train/apple/1.jpg", "test/apple/1.jpg", ".cache/1.jpg"], True, True),
+        (["train/apple/1.jpg", "test/apple/1.jpg", ".cache/1.jpg", "notes/read.me"], True, True),
     ],
 )
-def test_the_first_level_says_whether_folders_are_splits(source, names, split_folders, holds_out):
+def test_the_folders_that_hold_images_say_whether_they_are_splits(source, names, split_folders, holds_out):
     put(source, *names)
-    assert source.layout("folders") == Layout(True, split_folders, holds_out)
-    assert source.layout("none") == Layout(False, split_folders, holds_out)
+    ids = [image.id for image in source.listing()]
+    assert source.layout(ids, "folders") == Layout(True, split_folders, holds_out)
+    assert source.layout(ids, "none") == Layout(False, split_folders, holds_out)
+
+
+def test_splits_beside_other_folders_are_refused(source):
+    ids = ["train/apple/1.jpg", "test/apple/1.jpg", "extra/1.jpg"]
+    with pytest.raises(SourceError, match=r"train and test folders beside others \(extra\): are they splits or classes\?"):
+        source.layout(ids, "folders")
+    assert not source.layout(ids, "none").split_folders
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_the_smallest_spec_has_the_defaults():
         ({"select": {"treshold": 1}}, r"unknown key 'select\.treshold'\. Did you mean threshold"),
         ({"zzzzzzzz": 1}, r"unknown key 'zzzzzzzz'\.$"),
         ({"storage": {"rows_per_shard": 100}}, r"'storage\.rows_per_shard' is 100: must be 64, 128, 256, 512 or 1024"),
-        ({"heads": [{"kind": "softmax", "C": [1.0, 0.0]}]}, r"every c must be above 0"),
+        ({"heads": [{"kind": "softmax", "C": [1.0, 0.0]}]}, r"every c must be a number above 0"),
         ({"heads": [{"kind": "softmax", "C": []}]}, r"at least 1 item"),
         ({"heads": [{"kind": "svm"}]}, r"'heads\.0' is .*'softmax', 'forest'"),
         ({"layers": ["avg_pool", "avg_pool"]}, r"'layers' is .*names the same one twice"),
@@ -164,7 +164,7 @@ def test_a_given_name_wins():
     assert RunSpec(source="/data/photos", store="/store", dataset="fruit").dataset_name == "fruit"
 
 
-@given(st.text(max_size=100))
+@given(st.text(min_size=1, max_size=100))
 def test_any_source_gives_a_valid_name(source):
     name = RunSpec(source=source, store="/store").dataset_name
     assert RunSpec(source=source, store="/store", dataset=name).dataset == name

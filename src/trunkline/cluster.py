@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 from typing import Any
@@ -39,10 +40,11 @@ class Cluster:
 
     @property
     def kind(self) -> str:
-        """`auto` resolved: cuda where a GPU is visible, else local."""
+        """`auto` resolved: cuda where a GPU is visible and dask-cuda is installed, else local."""
         if self.spec.kind != "auto":
             return self.spec.kind
-        return "cuda" if os.path.exists("/dev/nvidia0") else "local"  # noqa: PTH110
+        gpu = os.path.exists("/dev/nvidia0") and importlib.util.find_spec("dask_cuda")  # noqa: PTH110
+        return "cuda" if gpu else "local"
 
     @property
     def executor(self) -> Executor:
@@ -72,7 +74,7 @@ class Cluster:
             self._resources.enter_context(cluster)
         try:
             client = self._resources.enter_context(Client(cluster or self.spec.address, set_as_default=False))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs."
             ) from error

@@ -12,6 +12,7 @@ TrunklineError
     ├── LeaseHeld             another run is writing this feature set
     ├── LeaseLost             another run has taken this feature set over
     ├── StorageError          the disk or bucket refused: full, read-only, no permission
+    ├── StorageUnreachable    the disk or bucket does not answer; trying again may help
     ├── CorruptStore          a committed object does not say what it should
     └── GoldenMismatch        the compiled backbone does not compute what its reference computes
 
@@ -71,6 +72,10 @@ class LeaseLost(RunError):
 
 
 class StorageError(RunError):
+    pass
+
+
+class StorageUnreachable(RunError):
     pass
 
 

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from trunkline import environment, images, moments, runtimes
 from trunkline.backbones.catalogue import BATCH
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, feature_digest, rows_digest
-from trunkline.errors import UnreadableImage
+from trunkline.errors import StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.moments import Moments
@@ -154,6 +154,7 @@ class _Worker:
             if batch.is_full:
                 forward += self._run(batch, out)
         forward += self._run(batch, out)
+        self._refuse_if_all_are_gone(records)
         finished = [_finished(record, [values[number] for values in out.values()]) for number, record in enumerate(records)]
         return FeatureBlock(shard, out, finished, Timings(read, decode, forward, 0.0, first_read))
 
@@ -171,6 +172,15 @@ class _Worker:
         return Commit.of(
             block, recipe=recipe, rows_digest=digest, lease=self.job.lease.number, environment=self.environment, timings=timings
         )
+
+    def _refuse_if_all_are_gone(self, records: Sequence[RowRecord]) -> None:
+        """A disk that is not mounted shows an empty folder; recorded as missing, its images would stay in quarantine for good."""
+        live = [record for record in records if record.status != Status.VOID]
+        if len(live) > 1 and all(record.reason == "missing" for record in live):
+            raise StorageUnreachable(
+                f"None of {len(live)} images, from {live[0].id} on, is under {self.source.root} any more: is the disk or bucket mounted? "
+                "Nothing was recorded of them. Start the same command again when it is, or scan again if they are meant to be gone."
+            )
 
     def _training_rows(self, block: FeatureBlock) -> NDArray[np.int64]:
         splits = self.dataset.splits.read(block.shard.start, block.shard.stop)
@@ -228,14 +238,14 @@ def _finished(record: RowRecord, features: list[NDArray[np.float32]]) -> RowReco
     return replace(record, status=Status.QUARANTINED, reason="non-finite", detail="the backbone gave infinity or NaN")
 
 
-_workers: dict[tuple[str, int, str], _Worker] = {}
+_workers: dict[tuple[str, str, str], _Worker] = {}
 _opening = threading.Lock()
 
 
 def _worker_of(job: ExtractionJob) -> _Worker:
     """This process's worker for a job; one is kept at a time."""
     with _opening:
-        key = (job.feature_set.uri, job.lease.number, job.runtime)
+        key = (job.feature_set.uri, job.lease.token, job.runtime)
         if key not in _workers:
             _workers.clear()
             _workers[key] = _Worker(job)

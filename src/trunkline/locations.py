@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from trunkline.errors import StorageError, StoreError, TrunklineError
+from trunkline.errors import StorageError, StorageUnreachable, StoreError, TrunklineError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -30,8 +32,12 @@ class Location:
 
     @classmethod
     def of(cls, uri: str | os.PathLike[str]) -> Location:
-        """A local path becomes absolute, `file://` goes away, a trailing slash too. Raises StoreError for a bare `s3://`."""
+        """A local path becomes absolute, `file://` goes away, a trailing slash too. Raises StoreError for a bare `s3://`, or a password."""
         text = os.fspath(uri)
+        if re.search(r"://[^/@]*:[^/@]*@", text):
+            raise StoreError(
+                "The URL holds a password, which would be written into the store. Give it by the environment or fsspec's configuration."
+            )
         if text.startswith("file://"):
             text = text.removeprefix("file://")
         if "://" not in text:
@@ -73,7 +79,8 @@ class Location:
     def read(self) -> bytes:
         """The whole object. Raises FileNotFoundError."""
         if self.is_local:
-            return self.path.read_bytes()
+            with storage_errors_in_words(self, "Reading"):
+                return self.path.read_bytes()
         with reached(self) as remote:
             content: bytes = remote.cat_file(self.uri)
         return content
@@ -81,7 +88,7 @@ class Location:
     def write(self, content: bytes) -> None:
         """Replace the object atomically."""
         if not self.is_local:
-            with reached(self) as remote:
+            with _writing(self) as remote:
                 remote.pipe_file(self.uri, content)
             return
         with storage_errors_in_words(self), self._temporary() as temporary:
@@ -91,13 +98,21 @@ class Location:
     def create(self, content: bytes) -> None:
         """Make the object if it is not there. Raises FileExistsError where it is."""
         if not self.is_local:
-            with reached(self) as remote:
+            with _writing(self) as remote:
                 remote.pipe_file(self.uri, content, mode="create")
             return
         with storage_errors_in_words(self), self._temporary() as temporary:
             temporary.write_bytes(content)
             # a hard link appears whole and only once, unlike open("xb"), which a crash leaves empty
-            os.link(temporary, self.path)
+            try:
+                os.link(temporary, self.path)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                raise StorageError(
+                    f"{self.path.parent} has no hard links, so objects cannot be created exclusively there and two runs could overwrite "
+                    "each other. Put the store on another file system (ext4, xfs, NFS), or on object storage."
+                ) from error
 
     @contextlib.contextmanager
     def staged(self) -> Iterator[Path]:
@@ -120,7 +135,8 @@ class Location:
 
     def exists(self) -> bool:
         if self.is_local:
-            return self.path.exists()
+            with storage_errors_in_words(self, "Looking at"):
+                return self.path.exists()
         with reached(self) as remote:
             return bool(remote.exists(self.uri))
 
@@ -128,8 +144,9 @@ class Location:
         """Sorted names of what lies directly here; empty where there is nothing. Unfinished temporary files are left out."""
         if self.is_local:
             try:
-                found = [each.name for each in self.path.iterdir()]
-            except (FileNotFoundError, NotADirectoryError):
+                with storage_errors_in_words(self, "Listing"):
+                    found = [each.name for each in self.path.iterdir()]
+            except FileNotFoundError:
                 return []
         else:
             try:
@@ -167,7 +184,7 @@ def filesystem(scheme: str) -> Any:
 
 @contextlib.contextmanager
 def reached(location: Location) -> Iterator[Any]:
-    """The file system of a location. What a remote one refuses comes as StorageError; what is not there, or there already, passes."""
+    """The file system of a location. What a remote one refuses comes as StorageUnreachable; what is not there, or there already, passes."""
     try:
         yield filesystem(location.scheme)
     except (FileNotFoundError, FileExistsError, TrunklineError):
@@ -175,29 +192,42 @@ def reached(location: Location) -> Iterator[Any]:
     except Exception as error:
         if location.is_local:
             raise
-        raise StorageError(
+        raise StorageUnreachable(
             f"{location.uri} cannot be reached ({type(error).__name__}: {error}). Check the bucket's name, the credentials and the "
             "network, then start the same command again; what was committed is kept."
         ) from error
 
 
 @contextlib.contextmanager
-def storage_errors_in_words(location: Location) -> Iterator[None]:
-    """Turn the operating system's refusals into StorageError; FileExistsError passes."""
+def _writing(location: Location) -> Iterator[Any]:
+    try:
+        with reached(location) as remote:
+            yield remote
+    except FileNotFoundError as error:
+        raise StorageError(f"{location.uri} cannot be written: {error}. Check that the bucket exists.") from error
+
+
+@contextlib.contextmanager
+def storage_errors_in_words(location: Location, doing: str = "Writing") -> Iterator[None]:
+    """Turn the operating system's refusals into StorageError; what is there already, or not there to be read, passes."""
     try:
         yield
     except FileExistsError:
         raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if doing == "Writing":
+            raise _storage_error(error, location, doing) from error
+        raise FileNotFoundError(error.errno, error.strerror, location.uri) from error
     except OSError as error:
-        raise _storage_error(error, location) from error
+        raise _storage_error(error, location, doing) from error
 
 
-def _storage_error(error: OSError, location: Location) -> StorageError:
+def _storage_error(error: OSError, location: Location, doing: str) -> StorageError:
     """The operating system's refusal in words: what, where, and what to do."""
     if error.errno in _FULL:
         advice = "The disk is full: free some space, then start the same command again; what was committed is kept."
     elif error.errno in _REFUSED:
-        advice = "It cannot be written: check permissions and whether the file system is mounted read-only."
+        advice = "Check permissions and whether the file system is mounted read-only."
     else:
         advice = "Check the disk or bucket, then start the same command again; what was committed is kept."
-    return StorageError(f"Writing {location.uri} failed ({error.strerror or error}). {advice}")
+    return StorageError(f"{doing} {location.uri} failed ({error.strerror or error}). {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -35,8 +36,11 @@ class Mask:
 
     @property
     def digest(self) -> str:
-        """The location's last parts, which name the rule and the refit: it changes when the mask does."""
-        return "/".join(self.location.uri.rsplit("/", 2)[-2:])
+        """SHA-256 of which columns stay, layer by layer, 16 hex digits."""
+        content = hashlib.sha256()
+        for layer, mask in self.layers.items():
+            content.update(layer.encode() + b"\0" + mask.kept.tobytes())
+        return content.hexdigest()[:16]
 
 
 def fit_layer(moments: Moments, spec: SelectSpec, layer: str) -> LayerMask:
@@ -69,7 +73,9 @@ def load_latest(folder: Location) -> Mask | None:
 
 def create(folder: Location, rows: int, layers: Mapping[str, LayerMask]) -> Mask:
     """Write the next mask; where another run wrote it first, that one holds."""
-    location = folder / f"mask-{len(folder.names()):06d}.npz"
+    names = [name for name in folder.names() if name.startswith("mask-")]
+    number = 1 + int(names[-1].removeprefix("mask-").removesuffix(".npz")) if names else 0
+    location = folder / f"mask-{number:06d}.npz"
     out = io.BytesIO()
     arrays = {f"{layer}/{name}": getattr(mask, name) for layer, mask in layers.items() for name in ("kept", "variances")}
     said = json.dumps({"rows": rows, "thresholds": {layer: mask.threshold for layer, mask in layers.items()}})

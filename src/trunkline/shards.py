@@ -40,7 +40,7 @@ def rows_per_shard(images: int, row_bytes: int, seconds_per_image: float, worker
     """
     limits = (
         MAX_OBJECT_BYTES // row_bytes,
-        int(MAX_SHARD_SECONDS / seconds_per_image),
+        int(MAX_SHARD_SECONDS / max(seconds_per_image, 1e-6)),
         images // (SHARDS_PER_WORKER * workers),
     )
     most = max(MIN_ROWS, min(*limits, MAX_ROWS))

@@ -6,15 +6,16 @@ local disk, the storage's own tag elsewhere.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from trunkline.errors import SourceError, StoreError, UnreadableImage
+from trunkline.errors import SourceError, StorageUnreachable, StoreError, UnreadableImage
 from trunkline.locations import Location, reached
 from trunkline.specs import SplitSpec
 
@@ -29,6 +30,17 @@ SPLITS = {
     "validation": "val",
 }
 MAX_IMAGE_BYTES = 512 * 2**20
+# what the system says of one file; anything else it says of the disk
+ITS_OWN_FAULT = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ENAMETOOLONG,
+}
 
 
 @dataclass(frozen=True)
@@ -72,11 +84,22 @@ class FolderSource:
 
     root: Location
 
-    def layout(self, labels: str) -> Layout:
-        """Read the convention off the first level: split folders only where every folder is one and `train` is among them."""
-        folders = {entry.lower() for entry in self._first_level()}
-        splits = {SPLITS.get(folder) for folder in folders}
-        split_folders = "train" in splits and None not in splits
+    def layout(self, ids: Iterable[str], labels: str) -> Layout:
+        """Read the convention off the folders that hold images: split folders where every one is, and `train` is among them.
+
+        Raises
+        ------
+        SourceError : train and test folders stand beside others, so that nobody can tell splits from classes.
+        """
+        folders = {image_id.split("/", 1)[0] for image_id in ids if "/" in image_id}
+        splits = {SPLITS.get(folder.lower()) for folder in folders}
+        strangers = sorted(folder for folder in folders if folder.lower() not in SPLITS)
+        if {"train", "test"} <= splits and strangers and labels == "folders":
+            raise SourceError(
+                f"{self.root} holds train and test folders beside others ({', '.join(strangers[:3])}): are they splits or classes? Move "
+                "the others away, or use --labels none."
+            )
+        split_folders = "train" in splits and not strangers
         return Layout(labels == "folders", split_folders, holds_out=split_folders and "test" in splits)
 
     def listing(self) -> Iterator[Listed]:
@@ -99,7 +122,8 @@ class FolderSource:
             raise SourceError(f"The source {self.root} does not exist. {advice}")
 
     def uri_of(self, image_id: str) -> str:
-        return (self.root / image_id).uri
+        """For people to read; `read` is what opens an image, and refuses ids that leave the source."""
+        return f"{self.root.uri}/{image_id}"
 
     def read(self, image_id: str, version: str) -> bytes:
         """The image's bytes, if it is still the version that the manifest knows.
@@ -107,7 +131,7 @@ class FolderSource:
         Raises
         ------
         UnreadableImage : missing, forbidden, too large, or changed since the scan.
-        StorageError : the bucket cannot be reached, which is no fault of the image's.
+        StorageUnreachable : the disk or bucket does not answer, which is no fault of the image's.
         """
         try:
             place = self.root / image_id
@@ -118,22 +142,21 @@ class FolderSource:
         except FileNotFoundError as error:
             raise UnreadableImage("missing", "not there any more; scan again") from error
         except OSError as error:
-            raise UnreadableImage("unreadable", error.strerror or str(error)) from error
+            if error.errno in ITS_OWN_FAULT:
+                raise UnreadableImage("unreadable", error.strerror or str(error)) from error
+            raise StorageUnreachable(
+                f"Reading {place} failed ({error.strerror or error}). That is no fault of the image's, so nothing was recorded: "
+                "check the disk, then start the same command again."
+            ) from error
         if seen != version:
             raise UnreadableImage("changed", "not the file the scan saw; scan again")
         return content
 
-    def _first_level(self) -> list[str]:
-        if self.root.is_local:
-            with os.scandir(self.root.path) as entries:
-                return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
-        with reached(self.root) as remote:
-            entries = remote.ls(self.root.uri, detail=True)
-        names = (e["name"].rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
-        return [name for name in names if not name.startswith(".")]
-
-    def _walk(self, folder: str, prefix: str) -> Iterator[Listed]:
+    def _walk(self, folder: str, prefix: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Listed]:
+        """Links to folders are followed, but for those that lead back to a folder above."""
         try:
+            here = os.stat(folder)  # noqa: PTH116 (a Path for each of many folders is slow)
+            above |= {(here.st_dev, here.st_ino)}
             with os.scandir(folder) as entries:
                 ordered = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
         except OSError as error:
@@ -141,8 +164,8 @@ class FolderSource:
                 f"Cannot list {folder} ({error.strerror}). Its images would be lost; check its permissions."
             ) from error
         for entry in ordered:
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+            if _is_folder(entry, above):
+                yield from self._walk(entry.path, f"{prefix}{entry.name}/", above)
             elif _is_image(entry.name):
                 yield Listed(_text(f"{prefix}{entry.name}"), *_stat(entry))
 
@@ -154,6 +177,16 @@ class FolderSource:
             image_id = name.strip("/")[start:]
             if _is_image(image_id) and not any(part.startswith(".") for part in image_id.split("/")):
                 yield Listed(image_id, int(found[name]["size"] or 0), _remote_version(found[name]))
+
+
+def _is_folder(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_dir()
+    try:
+        target = entry.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(target.st_mode) and (target.st_dev, target.st_ino) not in above
 
 
 def _is_image(name: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,8 +89,8 @@ class SoftmaxSpec(Spec):
     @field_validator("C")
     @classmethod
     def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(c <= 0 for c in value):
-            raise ValueError("every C must be above 0")
+        if not all(0 < c < math.inf for c in value):
+            raise ValueError("every C must be a number above 0")
         return tuple(sorted(value))
 
 
@@ -118,8 +119,8 @@ class ClusterSpec(Spec):
 class RunSpec(Spec):
     """Everything a run needs; only `source` and `store` have no default."""
 
-    source: str = Field(description="folder of images, a path or any fsspec URL")
-    store: str = Field(description="root of the feature store, a path or any fsspec URL")
+    source: str = Field(min_length=1, description="folder of images, a path or any fsspec URL")
+    store: str = Field(min_length=1, description="root of the feature store, a path or any fsspec URL")
     dataset: Name | None = Field(None, description="name in the store; the source folder's name by default")
     labels: Literal["folders", "none"] = Field(
         "folders", description="folders: class folders, optionally under train/ test/ val/"

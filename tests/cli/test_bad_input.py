@@ -159,7 +159,7 @@ def test_most_images_gone(cli: Cli, finished_store: Path, images: Path, tmp_path
         ("source: a\nstore: b\nstorage: {format: zar}\n", ["'storage.format' is 'zar'"]),
         ("source: a\nstore: b\nstorage: {rows_per_shard: 100}\n", ["'storage.rows_per_shard' is 100: must be 64, 128"]),
         ("source: a\nstore: b\nlayers: [x, x]\n", ["'layers'", "names the same one twice"]),
-        ("source: a\nstore: b\nheads: [{kind: softmax, C: [0.0]}]\n", ["every c must be above 0"]),
+        ("source: a\nstore: b\nheads: [{kind: softmax, C: [0.0]}]\n", ["every c must be a number above 0"]),
         ("source: a\n", ["'store' is missing; it has no default"]),
         ("store: b\n", ["'source' is missing; it has no default"]),
         ("- a\n- b\n", ["holds no mapping of keys to values"]),
@@ -297,7 +297,7 @@ def test_read_only_store(cli: Cli, disk: Disk, tmp_path: Path, images: Path, com
     with disk(tmp_path / "disk", "8m") as place:
         store = store_on(place, compiled_lite0)
         remount(place, "ro")
-        advice = "It cannot be written: check permissions and whether the file system is mounted read-only"
+        advice = "Check permissions and whether the file system is mounted read-only"
         refused(cli("run", "--source", images, "--store", store, *INLINE), 1, f"Writing {store}/", "failed (Read-only", advice)
         remount(place, "rw")
         assert cli("scan", "--source", images, "--store", store).code == 0

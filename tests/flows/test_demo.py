@@ -42,3 +42,11 @@ def test_the_digits_are_written_once(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in names}
     write_digits(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.*"))} == before
+
+
+def test_digits_that_were_interrupted_are_written_to_the_end(tmp_path: Path) -> None:
+    write_digits(tmp_path)
+    (tmp_path / "7/truncated.png").unlink()
+    (tmp_path / "5/digit-0005.png").unlink()
+    write_digits(tmp_path)
+    assert len(list(tmp_path.rglob("*.*"))) == 1800

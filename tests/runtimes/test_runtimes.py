@@ -111,7 +111,7 @@ def with_golden(lite0: Compiled, folder: Path, golden: NDArray[np.float32]) -> C
     shutil.copytree(lite0.location.path, folder / "backbone")
     out = io.BytesIO()
     np.savez(out, allow_pickle=False, avg_pool=golden)
-    (folder / "backbone/golden.npz").write_bytes(out.getvalue())
+    (folder / "backbone" / lite0.files / "golden.npz").write_bytes(out.getvalue())
     sha256 = lite0.sha256 | {"golden.npz": hashlib.sha256(out.getvalue()).hexdigest()}
     return replace(lite0, location=Location.of(folder / "backbone"), sha256=sha256)
 
@@ -127,7 +127,7 @@ def test_a_network_that_computes_something_else_is_not_used(lite0, tmp_path):
 
 def test_a_damaged_network_is_not_loaded(lite0, tmp_path):
     shutil.copytree(lite0.location.path, tmp_path / "backbone")
-    weights = tmp_path / "backbone/model.bin"
+    weights = tmp_path / "backbone" / lite0.files / "model.bin"
     weights.write_bytes(weights.read_bytes()[:-4])
     with pytest.raises(CorruptStore, match=r"model\.bin is damaged or incomplete"):
         runtimes.load("openvino", replace(lite0, location=Location.of(tmp_path / "backbone")), 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores import extracted, feature_set_in
+from tests.stores import extracted, feature_set_in, other_mask
 from trunkline.specs import RunSpec
 from trunkline.stages.extract import survey
 from trunkline.stages.fit import FitReceipt, fit
@@ -45,8 +45,10 @@ def test_a_lost_report_is_made_again(finished: RunSpec, lost: str):
 
 def test_another_mask_is_another_report(finished: RunSpec):
     reported(finished, "one")
-    select(finished, refit=True)
-    assert not reported(finished, "two").cached
+    refitted = select(finished, refit=True)
+    assert reported(finished, "two").cached, "a mask that keeps the same columns changes nothing"
+    other_mask(refitted)
+    assert not reported(finished, "three").cached
 
 
 def test_it_says_what_was_found(finished: RunSpec):

@@ -31,7 +31,6 @@ def test_what_was_made_is_opened(location: Location, made: FeatureSet):
     assert FeatureSet.open(location) == made
     assert made.layout == LAYOUT
     assert made.recipe == recipe()
-    assert made.widest == 5
 
 
 def test_an_existing_layout_stays(location: Location, made: FeatureSet):

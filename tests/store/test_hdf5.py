@@ -139,3 +139,37 @@ def test_an_interrupted_merge_is_tolerated_and_finished(
     assert len(linked(tmp_path)) <= 8
     assert again.is_sealed(SHARDS)
     np.testing.assert_array_equal(plain(tmp_path), whole())
+
+
+def test_a_shard_written_again_lands_in_the_merged_part(arrays: Hdf5Arrays, tmp_path: Path):
+    """As after somebody deleted its commit record."""
+    arrays.seal(SHARDS)
+    shard = SHARDS[3]
+    again = {layer: np.full_like(block, -7.0) for layer, block in features(shard).items()}
+    arrays.write(shard, again)
+    arrays.seal(SHARDS)
+    expected = whole()
+    expected[shard.start : shard.stop] = -7.0
+    np.testing.assert_array_equal(arrays.read("late", 0, ROWS), expected)
+    np.testing.assert_array_equal(plain(tmp_path), expected)
+
+
+def test_growing_links_nothing_new_so_that_sealing_still_merges(arrays: Hdf5Arrays, tmp_path: Path):
+    """A run that is resumed grows first; were its parts linked then, nothing would merge them any more."""
+    arrays.grow(ROWS)
+    assert linked(tmp_path) == []
+    assert not arrays.is_sealed(SHARDS)
+    arrays.seal(SHARDS)
+    assert 0 < len(linked(tmp_path)) <= 8
+    before = linked(tmp_path)
+    arrays.grow(ROWS + 64)
+    assert linked(tmp_path) == before
+
+
+def test_leftovers_of_an_interrupted_merge_are_not_sealed(arrays: Hdf5Arrays, tmp_path: Path):
+    arrays.seal(SHARDS)
+    arrays._write_part(hdf5.Part(64, 128), features(SHARDS[1]))
+    assert not arrays.is_sealed(SHARDS)
+    arrays.seal(SHARDS)
+    assert arrays.is_sealed(SHARDS)
+    assert not (tmp_path / hdf5.Part(64, 128).name).exists()

@@ -59,7 +59,7 @@ def main() -> None:
     try:
         app()
     except TrunklineError as error:
-        err.print(f"[bold red]Error:[/bold red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        err.print(f"[bold red]Error:[/bold red] {escape(show.plain(str(error)))}", soft_wrap=True, highlight=False)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # Typer's own answer to Ctrl-C says nothing
@@ -154,7 +154,7 @@ def init(
         place.create(commented_spec(source, store).encode())
     except FileExistsError:
         raise SpecError(f"{place} exists already and is left as it is. Name another file: trunkline init other.yaml") from None
-    _out({"spec": place.uri}, as_json, f"Wrote {place}. Change source and store, then: trunkline run {path}")
+    _out({"spec": place.uri}, as_json, escape(f"Wrote {place}. Change source and store, then: trunkline run {path}"))
 
 
 @app.command(help="What a store holds: datasets, feature sets, rows, shards, heads, sizes.")
@@ -162,7 +162,7 @@ def status(store: StorePath, as_json: Json = False) -> None:
     found = inspection.status(store)
     entries = [(dataset, features) for dataset in found.datasets for features in dataset["feature_sets"] or [None]]
     tables = [show.facts(dataset["dataset"], _status_facts(dataset, features)) for dataset, features in entries]
-    _out(found.summary(), as_json, Group(f"{found.store}: {show.size(found.bytes)}", *tables))
+    _out(found.summary(), as_json, Group(escape(f"{found.store}: {show.size(found.bytes)}"), *tables))
 
 
 @app.command(help="Which images could not be read, and why.")

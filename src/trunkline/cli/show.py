@@ -85,7 +85,7 @@ class _Lines:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table whose cells are shown as they are; numbers stand right."""
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    drawn = Table(title=escape(plain(title)), title_justify="left", title_style="bold")
     for number, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         drawn.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -116,7 +116,7 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
 
 def facts(title: str, rows: Sequence[tuple[str, object]]) -> Table:
     """Names and values, a line each; it stays readable on a narrow terminal."""
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", show_header=False)
+    drawn = Table(title=escape(plain(title)) or None, title_justify="left", title_style="bold", show_header=False)
     drawn.add_column(style="bold", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in rows:
@@ -145,7 +145,12 @@ def size(count: float) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else plain(str(value))
+
+
+def plain(text: str) -> str:
+    """Text for a terminal: control characters and changes of direction, as file names may hold, are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _duration(seconds: float) -> str:

@@ -81,13 +81,12 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     manifest = dataset.manifest
     if not manifest.batches:
         raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
+    dataset.source.check()
     recipe = resolve(spec)
     progress(Step("extract", 0, None, "preparing the backbone"))
     backbone = compiled(store.root, recipe)
     features = _feature_set(store, dataset, recipe, spec, manifest, backbone, cluster)
     shards = list(plan(manifest.spans, features.layout.rows_per_shard))
-    before = _account(features, manifest)
-    _stop_if_too_bad(before, spec.max_bad_fraction)
     runtime = _runtime(spec, cluster)
     fresh: list[ShardReceipt] = []
     done = features.commits.done()
@@ -100,11 +99,12 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
             if todo:
                 progress(Step("extract", 0, None, "starting workers"))
                 job = ExtractionJob(dataset.location, features.location, backbone, runtime, cluster.executor.threads, lease)
-                fresh = _run(job, todo, cluster, before, spec.max_bad_fraction, progress)
+                fresh = _run(job, todo, cluster, spec.max_bad_fraction, progress)
             features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
     after = _account(features, manifest)
     if not after.counts.ok and after.counts.quarantined:
         raise _nothing_readable(after)
+    _stop_if_too_bad(after, spec.max_bad_fraction)
     return _receipt(features, after, fresh, runtime, time.monotonic() - started)
 
 
@@ -142,12 +142,11 @@ def _feature_set(
     return FeatureSet.create(location, recipe, ArrayLayout(spec.storage.format, rows, backbone.dims))
 
 
-def _run(
-    job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, before: Account, most: float, progress: Progress
-) -> list[ShardReceipt]:
+def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: float, progress: Progress) -> list[ShardReceipt]:
+    """Receipts of the shards this run computed. It stops early for its own bad images; all of them are judged at the end."""
     fresh: list[ShardReceipt] = []
-    statuses: Counter[str] = Counter({Status.OK: before.counts.ok, Status.QUARANTINED: before.counts.quarantined})
-    reasons = Counter(before.reasons)
+    statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     total = sum(shard.rows for shard in shards)
     progress(Step("extract", 0, total))
     for each in cluster.executor.map(extract_shard, job, shards):

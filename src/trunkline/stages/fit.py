@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -38,7 +39,11 @@ class FitReceipt:
 
 @dataclass(frozen=True)
 class _Data:
-    """Labelled rows of both splits: row numbers ascending, class numbers; test rows without those whose bytes train."""
+    """Labelled rows of both splits: row numbers ascending, class numbers.
+
+    Test rows are those that can be measured: `left_out` have the bytes of a training image, `strangers` are of classes that no
+    training image has, by class.
+    """
 
     classes: tuple[str, ...]
     training: NDArray[np.int64]
@@ -46,6 +51,7 @@ class _Data:
     test: NDArray[np.int64]
     test_codes: NDArray[np.int64]
     left_out: int
+    strangers: Mapping[str, int]
 
 
 def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False) -> FitReceipt:
@@ -54,7 +60,7 @@ def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False) -
     Raises
     ------
     StoreError : nothing was extracted yet.
-    DataError : no mask yet, one class only, or an empty test split.
+    DataError : no mask yet.
     """
     started = time.monotonic()
     features = feature_set_of(spec)
@@ -65,6 +71,9 @@ def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False) -
     if mask is None:
         raise DataError(f"{features.uri} has no mask under this rule yet. Run `trunkline select` first.")
     data = _labelled(features)
+    why = _why_no_head(data)
+    if why:
+        return FitReceipt((), 0, (f"{why}, so no head was fitted.",), time.monotonic() - started)
     store = FeatureStore.open(Location.of(spec.store))
     heads, fitted = [], 0
     for number, head in enumerate(spec.heads):
@@ -79,39 +88,45 @@ def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False) -
             fitted += 1
         heads.append(found)
     progress(Step("fit", len(spec.heads), len(spec.heads)))
-    notes = []
-    if data.left_out:
-        notes.append(f"{data.left_out} test images have the same bytes as a training image; they are left out of the metrics.")
-    return FitReceipt(heads, fitted, notes, time.monotonic() - started)
+    return FitReceipt(heads, fitted, _notes(data), time.monotonic() - started)
 
 
 def _labelled(features: Features) -> _Data:
     index = features.index()
     labels, digests = np.asarray(index["label"].to_pylist(), object), np.asarray(index["sha256"].to_pylist(), object)
-    positions = {split: _positions(features, split, labels) for split in ("train", "test")}
-    training, test = positions["train"], positions["test"]
+    training, test = (_positions(features, split, labels) for split in ("train", "test"))
     classes = tuple(sorted(set(labels[training])))
-    if len(classes) < 2:
-        raise DataError(
-            f"A head needs at least two classes, and the training split has {len(classes)} ({', '.join(classes)}). "
-            "Use --labels none to extract alone."
-        )
-    strangers = sorted(set(labels[test]) - set(classes))
-    if strangers:
-        raise DataError(
-            f"The test split has classes without a training image: {', '.join(strangers[:5])}. No head can know them; check the folders."
-        )
-    known = set(digests[training])
-    fresh = test[[digest not in known for digest in digests[test]]]
-    if not len(fresh):
-        why = "all its images equal training images byte for byte" if len(test) else "it is empty"
-        raise DataError(
-            f"Nothing to measure heads on: {why}, in the test split of {len(test)} images. Add images, or change split.test_fraction."
-        )
     numbers = {name: number for number, name in enumerate(classes)}
-    codes = {id(rows): np.array([numbers[label] for label in labels[rows]], np.int64) for rows in (training, fresh)}
+    known = test[[label in numbers for label in labels[test]]]
+    trained = set(digests[training])
+    fresh = known[[digest not in trained for digest in digests[known]]]
+    codes = [np.array([numbers[label] for label in labels[rows]], np.int64) for rows in (training, fresh)]
     rows = index["row"].to_numpy()
-    return _Data(classes, rows[training], codes[id(training)], rows[fresh], codes[id(fresh)], len(test) - len(fresh))
+    strangers = Counter(label for label in labels[test] if label not in numbers)
+    return _Data(classes, rows[training], codes[0], rows[fresh], codes[1], len(known) - len(fresh), strangers)
+
+
+def _why_no_head(data: _Data) -> str:
+    """What is missing to fit and measure a head; '' where nothing is."""
+    if len(data.classes) < 2:
+        return f"A head needs at least two classes, and the training split has {len(data.classes)} ({', '.join(data.classes)})"
+    if not len(data.test):
+        gone = f"{data.left_out} test images equal training images byte for byte, {sum(data.strangers.values())} are of unknown classes"
+        return f"No test image is left to measure heads on ({gone})"
+    return ""
+
+
+def _notes(data: _Data) -> list[str]:
+    notes = []
+    if data.left_out:
+        notes.append(f"{data.left_out} test images have the same bytes as a training image; they are left out of the metrics.")
+    if data.strangers:
+        names = ", ".join(sorted(data.strangers)[:5])
+        notes.append(
+            f"{sum(data.strangers.values())} test images are of classes without a training image ({names}), which no head can know; they "
+            "are left out of the metrics."
+        )
+    return notes
 
 
 def _positions(features: Features, split: str, labels: NDArray[np.object_]) -> NDArray[np.int64]:

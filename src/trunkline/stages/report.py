@@ -78,7 +78,7 @@ def _earlier(pointer: Location, key: str) -> str | None:
 def _key(features: Features, extracted: ExtractReceipt, selected: SelectReceipt | None, fitted: FitReceipt) -> str:
     counts = vars(extracted.counts)
     return digest_of(
-        [features.uri, counts, selected and selected.mask, [head.location.uri for head in fitted.heads], list(fitted.notes)]
+        [features.uri, counts, selected and selected.digest, [head.location.uri for head in fitted.heads], list(fitted.notes)]
     )
 
 

@@ -49,6 +49,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
             f"The source {source.root} holds no images (.jpg .jpeg .png .webp .bmp .gif .tif .tiff, at any depth), so there is nothing to "
             "extract. Check the path."
         )
+    layout = source.layout((image.id for image in listing), spec.labels)
     dataset = FeatureStore.create(root).dataset(spec.dataset_name)
     dataset.bind(source)
     for _ in range(TRIES):
@@ -62,7 +63,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
             continue  # another scan appended the same batch number; compare with what it wrote
     else:
         raise RunError(f"Other scans of {dataset.name} kept appending first; start this one again when they are done.")
-    labels_changed = _version_labels(dataset, after, source.layout(spec.labels), spec.split)
+    labels_changed = _version_labels(dataset, after, layout, spec.split)
     return ScanReceipt(
         dataset=dataset.name,
         batch=None if difference.is_empty else len(after.batches) - 1,

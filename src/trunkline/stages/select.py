@@ -29,6 +29,7 @@ class SelectReceipt:
     """The mask in force: `cached` where it was pinned before; `reread` shards whose moments had to be computed from features."""
 
     mask: str
+    digest: str
     layer: str
     dim: int
     kept: int
@@ -84,6 +85,7 @@ def _receipt(features: Features, mask: Mask, cached: bool, reread: int, seconds:
     chosen = mask.layers[layer]
     return SelectReceipt(
         mask=mask.location.uri,
+        digest=mask.digest,
         layer=layer,
         dim=len(chosen.kept),
         kept=int(chosen.kept.sum()),

@@ -52,10 +52,17 @@ class Hdf5Arrays:
 
     def grow(self, rows: int) -> None:
         self._rows = rows
-        self._link(self._list())
+        self._link([part for part in self._linked() if self._path(part).exists()])
 
     def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
-        self._write_part(Part(shard.start, shard.stop), features)
+        part = Part(shard.start, shard.stop)
+        merged = _holding(self._list(), shard)
+        if merged and merged != part:
+            whole = {layer: self._read([merged], layer, merged.start, merged.stop) for layer in features}
+            for layer, block in features.items():
+                whole[layer][shard.start - merged.start : shard.stop - merged.start] = block
+            part, features = merged, whole
+        self._write_part(part, features)
         self._known = []
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
@@ -76,18 +83,8 @@ class Hdf5Arrays:
         self._merge(sorted({part for part in holding.values() if part}))
 
     def is_sealed(self, committed: Sequence[Shard]) -> bool:
-        layer = next(iter(self._layout.dims))
-        try:
-            with h5py.File(self.uri(), "r", locking=False) as file:
-                dataset = file[layer]
-                linked = (
-                    sorted(Part.of(source.file_name.removeprefix("parts/")) for source in dataset.virtual_sources())
-                    if dataset.is_virtual
-                    else []
-                )
-        except FileNotFoundError:
-            return False
-        return all(_holding(linked, shard) for shard in committed)
+        linked = self._linked()
+        return len(linked) <= MAX_FILES and set(linked) == set(self._files()) and all(_holding(linked, s) for s in committed)
 
     def uri(self) -> str:
         return (self._location / "features.h5").uri
@@ -117,8 +114,16 @@ class Hdf5Arrays:
         self._known = merged
 
     def _join(self, parts: list[Part]) -> Part:
+        """One file with the rows of several, copied part by part."""
         whole = Part(parts[0].start, parts[-1].stop)
-        self._write_part(whole, {layer: self.read(layer, whole.start, whole.stop) for layer in self._layout.dims})
+        rows = whole.stop - whole.start
+        with (self._location / whole.name).staged() as path, h5py.File(path, "w", libver="v110") as file:
+            for layer, dim in self._layout.dims.items():
+                joined = file.create_dataset(layer, (rows, dim), self._layout.dtype, fillvalue=np.nan)
+                for part in parts:
+                    joined[part.start - whole.start : part.stop - whole.start] = self._read(
+                        [part], layer, part.start, part.stop
+                    )
         return whole
 
     def _write_part(self, part: Part, features: Mapping[str, NDArray[np.float32]]) -> None:
@@ -142,6 +147,16 @@ class Hdf5Arrays:
         found = sorted(self._files(), key=lambda part: (part.start, -part.stop))
         self._known = [part for number, part in enumerate(found) if number == 0 or part.stop > found[number - 1].stop]
         return self._known
+
+    def _linked(self) -> list[Part]:
+        """The parts that `features.h5` spans now."""
+        try:
+            with h5py.File(self.uri(), "r", locking=False) as file:
+                dataset = file[next(iter(self._layout.dims))]
+                sources = dataset.virtual_sources() if dataset.is_virtual else []
+                return sorted(Part.of(source.file_name.removeprefix("parts/")) for source in sources)
+        except FileNotFoundError:
+            return []
 
     def _files(self) -> list[Part]:
         return [Part.of(name) for name in (self._location / "parts").names()]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from trunkline.errors import CorruptStore, LeaseHeld, LeaseLost, StorageError
+from trunkline.errors import CorruptStore, LeaseHeld, LeaseLost, TrunklineError
 from trunkline.locations import Location
 
 HEARTBEAT_SECONDS = 5.0
@@ -97,7 +97,7 @@ def hold(
         pulse.join()
         _held_here.discard(lease.token)
         # a full or lost disk must not hide the run's own error; this process knows that it holds the lease no more
-        with contextlib.suppress(StorageError, FileNotFoundError, CorruptStore):
+        with contextlib.suppress(OSError, TrunklineError):
             current = latest(folder)
             if current and current.number == lease.number:
                 lease.location.write(replace(current, released=True).to_bytes())
@@ -168,9 +168,7 @@ def _keep_beating(lease: Lease, stop: threading.Event) -> None:
     beat = 0
     while not stop.wait(HEARTBEAT_SECONDS):
         beat += 1
-        with contextlib.suppress(
-            StorageError, FileNotFoundError, CorruptStore
-        ):  # the next beat tries again; silence is the signal
+        with contextlib.suppress(OSError, TrunklineError):  # the next beat tries again; silence is the signal
             current = latest(lease.folder)
             if current is None or current.number != lease.number:
                 return
