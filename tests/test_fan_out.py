@@ -226,6 +226,6 @@ def test_a_gpu_without_dask_cuda_is_left_alone(monkeypatch: pytest.MonkeyPatch):
 def test_an_address_that_is_none_is_said_in_words(address: str):
     with (
         Cluster(ClusterSpec(kind="address", address=address)) as cluster,
-        pytest.raises(RunError, match=r"No Dask scheduler answers"),
+        pytest.raises(SpecError, match=r"a scheduler.s looks like tcp"),
     ):
         _ = cluster.executor

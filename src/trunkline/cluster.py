@@ -6,11 +6,14 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 from typing import Any
 
 from trunkline.errors import RunError, SpecError
 from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE, DaskExecutor, Executor, SerialExecutor
 from trunkline.specs import ClusterSpec
+
+ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?[^/\s:]+:\d+")
 
 
 class Cluster:
@@ -65,6 +68,8 @@ class Cluster:
                     raise SpecError(
                         "cluster.kind is 'address' and cluster.address is missing: name the scheduler, such as tcp://host:8786."
                     )
+                if not ADDRESS.fullmatch(self.spec.address):
+                    raise SpecError(f"cluster.address is {self.spec.address!r}; a scheduler's looks like tcp://host:8786.")
                 return self._dask(None, None)
 
     def _dask(self, cluster: Any, workers: int | None) -> Executor:
@@ -74,7 +79,7 @@ class Cluster:
             self._resources.enter_context(cluster)
         try:
             client = self._resources.enter_context(Client(cluster or self.spec.address, set_as_default=False))
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise RunError(
                 f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs."
             ) from error

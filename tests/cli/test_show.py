@@ -17,7 +17,7 @@ def drawn(what: object) -> str:
 
 
 def test_brackets_in_paths_are_no_markup() -> None:
-    text = drawn(show.table("data[old]/[/b]", ("id",), [("x[red]y",)]))
+    text = drawn(show.table("data[old]/[/b]", ("a wide enough column",), [("x[red]y",)]))
     assert "data[old]/[/b]" in text
     assert "x[red]y" in text
     assert "f[/i]" in drawn(show.facts("f[/i]", [("a", "[b]c")]))
