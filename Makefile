@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 
-.PHONY: help demo test test-all check format constraints clean
+.PHONY: help demo test test-all bench check format constraints clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -18,6 +18,9 @@ test: $(VENV)/.installed-dev  ## the test suite without the slow tests
 
 test-all: $(VENV)/.installed-dev  ## the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+bench: $(VENV)/.installed-dev  ## ways from images to features, side by side; BENCH="--images DIR --json FILE --orchestration"
+	@$(BIN)/python -m tests.benchmarks $(BENCH)
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .
@@ -44,7 +47,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(call install,.[pipeline$(comma)prefect$(comma)dev])
+	$(call install,.[pipeline$(comma)prefect$(comma)onnx$(comma)dev])
 	@touch $@
 
 comma := ,

@@ -9,14 +9,14 @@ from tasks.fit import fit_heads
 from tasks.report import write_report
 from tasks.scan import scan_source
 from tasks.select import select_features
+from trunkline.backbones.resolution import resolve
 from trunkline.specs import RunSpec
-from trunkline.stages.extract import resolve
 from trunkline.stages.run import RunReceipt, new_run_id
 
 
 def _run_name() -> str:
     spec = RunSpec.model_validate(runtime.flow_run.parameters["spec"])
-    return f"{spec.dataset_name} through {spec.backbone} at {', '.join(spec.layers)}"
+    return f"{spec.dataset_name} through {spec.backbone}" + (f" at {', '.join(spec.layers)}" if spec.layers else "")
 
 
 @flow(name="trunkline", flow_run_name=_run_name, persist_result=False)

@@ -16,12 +16,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.stores import empty_store, images_in, spec_for
+from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import compiled
-from trunkline.backbones.network import import_keras
+from trunkline.backbones.importing import import_keras
+from trunkline.backbones.resolution import order_of
 from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.specs import Recipe, RunSpec
-from trunkline.stages.extract import resolve
 from trunkline.stages.run import run
 
 DIGITS = 300
@@ -44,14 +45,20 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lite0_recipe() -> Recipe:
-    """The default recipe: EfficientNet-Lite0, `avg_pool`."""
-    return resolve(RunSpec(source="/nowhere", store="/nowhere"))
+def lite0_order() -> Order:
+    """The default backbone and recipe: EfficientNet-Lite0, `avg_pool`."""
+    return order_of(RunSpec(source="/nowhere", store="/nowhere"))
 
 
 @pytest.fixture(scope="session")
-def compiled_lite0(tmp_path_factory: pytest.TempPathFactory, lite0_recipe: Recipe) -> Path:
-    """A folder whose `backbones/` holds the compiled backbone of `lite0_recipe`; compiled once, also for parallel workers.
+def lite0_recipe(lite0_order: Order) -> Recipe:
+    """The default recipe."""
+    return lite0_order.recipe
+
+
+@pytest.fixture(scope="session")
+def compiled_lite0(tmp_path_factory: pytest.TempPathFactory, lite0_order: Order) -> Path:
+    """A folder whose `backbones/` holds the compiled backbone of `lite0_order`; compiled once, also for parallel workers.
 
     Copy `backbones/` into a store of your own: `shutil.copytree(compiled_lite0 / "backbones", store / "backbones")`.
     """
@@ -60,7 +67,7 @@ def compiled_lite0(tmp_path_factory: pytest.TempPathFactory, lite0_recipe: Recip
     store = shared / "compiled_lite0"
     with (shared / "compiled_lite0.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait here, and find it compiled
-        compiled(Location.of(store), lite0_recipe)
+        compiled(Location.of(store), lite0_order)
     return store
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ import pytest
 from tests.stores import ROWS, copy_of, empty_store, feature_set_in, images_in, objects, spec_for
 from trunkline import extraction, moments
 from trunkline.backbones.compiled import compiled
+from trunkline.backbones.resolution import order_of
 from trunkline.blocks import RowRecord, Status
 from trunkline.cluster import Cluster
+from trunkline.engine import chosen
 from trunkline.errors import LeaseLost, SourceError, StorageError, StorageUnreachable
 from trunkline.extraction import ExtractionJob, extract_shard
 from trunkline.locations import Location
 from trunkline.shards import Shard
-from trunkline.stages.extract import extract, resolve
+from trunkline.specs import EngineSpec
+from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
@@ -26,6 +30,7 @@ from trunkline.store.layout import ArrayLayout
 from trunkline.store.lease import Lease, hold
 
 SHARD = Shard(0, 40)
+ENGINE = chosen(EngineSpec(), runtime="openvino", precision="f32", batch=32, workers=1, threads=1, local_source=True)
 
 
 @pytest.fixture
@@ -39,13 +44,13 @@ def job(images: Path, tmp_path: Path, compiled_lite0: Path) -> ExtractionJob:
     spec = spec_for(images, tmp_path / "store")
     scan(spec)
     store = FeatureStore.open(Location.of(spec.store))
-    recipe = resolve(spec)
-    backbone = compiled(Location.of(compiled_lite0), recipe)
+    order = order_of(spec)
+    recipe, backbone = order.recipe, compiled(Location.of(compiled_lite0), order)
     features = FeatureSet.create(store.feature_set_location("digits", recipe), recipe, ArrayLayout("zarr", ROWS, backbone.dims))
     features.arrays.grow(SHARD.stop)
     lease = Lease(features.leases, 3, "elsewhere", 1, "boot:1", "token")
     lease.location.write(lease.to_bytes())
-    return ExtractionJob(store.dataset("digits").location, features.location, backbone, "openvino", 1, lease)
+    return ExtractionJob(store.dataset("digits").location, features.location, backbone, ENGINE, lease)
 
 
 def rows_of(job: ExtractionJob) -> list[dict]:
@@ -127,12 +132,12 @@ def test_an_image_that_was_removed_before_it_was_read_is_void(job: ExtractionJob
 
 def test_no_more_images_are_read_ahead_than_allowed(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
     """Memory is bounded by the batch, not by the shard."""
-    monkeypatch.setattr(extraction, "READ_AHEAD", 4)
+    job = replace(job, engine=replace(ENGINE, batch=1))
     worker = extraction._worker_of(job)
     started, load = [], worker._load
     monkeypatch.setattr(worker, "_load", lambda row: started.append(row) or load(row))
     for number, _ in enumerate(worker._images(worker.manifest.read(SHARD)), 1):
-        assert len(started) - number < 4
+        assert len(started) - number < 3
     assert len(started) == 40
 
 
@@ -186,7 +191,7 @@ def test_another_job_gets_a_worker_of_its_own(job: ExtractionJob, finished_store
     other = copy_of(finished_store, tmp_path / "other")
     with hold(Location.of(feature_set_in(other) / "leases")) as lease:
         job = ExtractionJob(
-            Location.of(other / "datasets/digits"), Location.of(feature_set_in(other)), job.backbone, "openvino", 1, lease
+            Location.of(other / "datasets/digits"), Location.of(feature_set_in(other)), job.backbone, ENGINE, lease
         )
         assert extraction._worker_of(job) is not first
         assert extract_shard(job, Shard(ROWS, 2 * ROWS)).reused

@@ -33,9 +33,11 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 
 def test_every_command_of_the_table_exists() -> None:
     named = set(
-        re.findall(r"`(?:trunkline )?([a-z]+)(?: STORE)?`", "".join(re.findall(r"^\| `.*", README, flags=re.MULTILINE)))
+        re.findall(
+            r"`(?:trunkline )?([a-z]+)(?: STORE| \[NAME\])?`", "".join(re.findall(r"^\| `.*", README, flags=re.MULTILINE))
+        )
     )
-    assert {"run", "scan", "extract", "select", "fit", "report", "status", "quarantine", "init"} <= named
+    assert {"run", "scan", "extract", "select", "fit", "report", "status", "quarantine", "backbones", "audit", "init"} <= named
     listed = subprocess.run([TRUNKLINE, "--help"], capture_output=True, text=True, check=True).stdout
     for command in named:
         assert re.search(rf"\b{command}\b", listed), command

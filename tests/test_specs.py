@@ -47,6 +47,12 @@ OTHER_VALUES = {
     "normalisation": "x",
     "precision": "bf16",
     "dtype": "float16",
+    "pooling": "max",
+    "maps": "kept",
+    "antialias": True,
+    "exif": "ignored",
+    "decode": "scaled",
+    "pixels": "float32",
 }
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -105,7 +111,7 @@ def test_specs_are_frozen():
 def test_the_smallest_spec_has_the_defaults():
     spec = build_spec(MINIMAL, "here")
     assert spec == RunSpec(source="/images", store="/store")
-    assert (spec.backbone, spec.layers, spec.heads) == ("efficientnet-lite0", ("avg_pool",), (SoftmaxSpec(), ForestSpec()))
+    assert (spec.backbone, spec.layers, spec.heads) == ("efficientnet-lite0", (), (SoftmaxSpec(), ForestSpec()))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +126,20 @@ def test_the_smallest_spec_has_the_defaults():
         ({"heads": [{"kind": "svm"}]}, r"'heads\.0' is .*'softmax', 'forest'"),
         ({"layers": ["avg_pool", "avg_pool"]}, r"'layers' is .*names the same one twice"),
         ({"heads": [{"kind": "forest"}, {"kind": "forest"}]}, r"'heads' is .*names the same one twice"),
-        ({"layers": []}, r"'layers' is \[\]: .*at least 1 item"),
         ({"dataset": "../x"}, r"'dataset' is '\.\./x': .*pattern"),
         ({"dataset": ""}, r"'dataset' is '': .*pattern"),
         ({"preparation": {"size": 8}}, r"'preparation\.size' is 8: .*greater than or equal to 16"),
-        ({"preparation": {"fit": "pad"}}, r"'preparation\.fit' is 'pad': .*'crop' or 'stretch'"),
+        ({"preparation": {"fit": "squash"}}, r"'preparation\.fit' is 'squash': .*'crop', 'stretch' or 'pad'"),
+        (
+            {"preparation": {"preset": "keras", "fit": "crop", "exif": "ignored"}},
+            r"the preset keras fixes exif; leave that out",
+        ),
+        ({"preparation": {"kernel": "area", "antialias": True}}, r"the kernel area averages already"),
+        ({"maps": "kept"}, r"here: maps: kept needs pooling: none"),
+        ({"precision": "bf16", "runtime": "tensorflow"}, r"precision bf16 runs on openvino"),
+        ({"precision": "mixed_float16", "runtime": "openvino"}, r"precision mixed_float16 runs on tensorflow"),
+        ({"engine": {"in_flight_mib": 1}}, r"'engine\.in_flight_mib' is 1: .*greater than or equal to 16"),
+        ({"engine": {"bach": 8}}, r"unknown key 'engine\.bach'\. Did you mean batch"),
         ({"split": {"test_fraction": 1.0}}, r"'split\.test_fraction' is 1\.0: .*less than 1"),
         ({"max_bad_fraction": -0.1}, r"'max_bad_fraction' is -0\.1: .*greater than or equal to 0"),
         ({"cluster": {"workers": 0}}, r"'cluster\.workers' is 0: .*greater than or equal to 1"),

@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from trunkline import environment, images, moments, runtimes
-from trunkline.backbones.catalogue import BATCH
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, feature_digest, rows_digest
+from trunkline.engine import Budget, Engine
 from trunkline.errors import StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
@@ -30,8 +31,6 @@ from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset
 from trunkline.store.lease import Lease
 
-READ_AHEAD = 3 * BATCH
-LOCAL_READERS, REMOTE_READERS = 2, 16
 LEASE_CHECK_SECONDS = 2.0
 
 
@@ -42,8 +41,7 @@ class ExtractionJob:
     dataset: Location
     feature_set: Location
     backbone: Compiled
-    runtime: str
-    threads: int
+    engine: Engine
     lease: Lease
 
 
@@ -89,7 +87,7 @@ class _Image:
     """One row on its way: pixels, or why there are none."""
 
     record: RowRecord
-    pixels: images.Pixels | None
+    pixels: NDArray[Any] | None
     read_seconds: float
     decode_seconds: float
 
@@ -97,19 +95,19 @@ class _Image:
 class _Batch:
     """Pixels of readable images, and which rows of the shard they are; its shape never changes."""
 
-    def __init__(self, size: int) -> None:
-        self._pixels = np.zeros((BATCH, size, size, 3), np.uint8)
+    def __init__(self, backbone: Compiled) -> None:
+        self._pixels = np.zeros((backbone.batch, backbone.size, backbone.size, 3), backbone.pixels)
         self.numbers: list[int] = []
 
     @property
     def is_full(self) -> bool:
-        return len(self.numbers) == BATCH
+        return len(self.numbers) == len(self._pixels)
 
-    def add(self, number: int, pixels: images.Pixels) -> None:
+    def add(self, number: int, pixels: NDArray[Any]) -> None:
         self._pixels[len(self.numbers)] = pixels
         self.numbers.append(number)
 
-    def padded(self) -> images.Pixels:
+    def padded(self) -> NDArray[Any]:
         self._pixels[len(self.numbers) :] = 0
         return self._pixels
 
@@ -123,14 +121,15 @@ class _Worker:
         self.dataset = Dataset(job.dataset)
         self.manifest = Manifest.open(job.dataset / "manifest")
         self.source: FolderSource = self.dataset.source
-        self.runtime = runtimes.load(job.runtime, job.backbone, job.threads)
-        self.environment = {**environment.fingerprint(), **self.runtime.fingerprint()}
+        self.runtime = runtimes.load(job.engine.runtime, job.backbone, job.engine.threads)
+        self.environment = {**environment.fingerprint(), **self.runtime.fingerprint(), "batch": str(job.backbone.batch)}
+        self._budget = Budget(job.engine.in_flight_bytes)
         self._turn = threading.Lock()
         self._lease_checked = time.monotonic()
 
     @cached_property
     def readers(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(LOCAL_READERS if self.source.root.is_local else REMOTE_READERS, "reader")
+        return ThreadPoolExecutor(self.job.engine.readers, "reader")
 
     def check_lease(self, at_most_every: float = LEASE_CHECK_SECONDS) -> None:
         now = time.monotonic()
@@ -145,7 +144,7 @@ class _Worker:
         out = {layer: np.full((shard.rows, dim), np.nan, layout.dtype) for layer, dim in layout.dims.items()}
         records: list[RowRecord] = []
         read = decode = forward = 0.0
-        batch = _Batch(self.job.backbone.size)
+        batch = _Batch(self.job.backbone)
         for number, image in enumerate(self._images(rows)):
             records.append(image.record)
             read, decode = read + image.read_seconds, decode + image.decode_seconds
@@ -201,11 +200,11 @@ class _Worker:
         return seconds
 
     def _images(self, rows: pa.Table) -> Iterator[_Image]:
-        """Rows in order, read and decoded ahead by the reading threads, at most READ_AHEAD of them."""
+        """Rows in order, read and decoded ahead by the reading threads, a few batches of them."""
         ahead: deque[Future[_Image]] = deque()
         for row in rows.to_pylist():
             ahead.append(self.readers.submit(self._load, row))
-            if len(ahead) >= READ_AHEAD:
+            if len(ahead) >= self.job.engine.images_ahead:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -220,7 +219,8 @@ class _Worker:
             read, cpu = time.perf_counter() - started, time.thread_time()
             record = replace(record, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             recipe = self.features.recipe
-            pixels = images.prepare(images.decode(content), recipe.size, recipe.fit, recipe.kernel)
+            with self._budget.held(len(content) + images.decoded_bytes(content, recipe)):
+                pixels = images.load(content, recipe)
             return _Image(record, pixels, read, time.thread_time() - cpu)
         except UnreadableImage as error:
             bad = replace(record, status=Status.QUARANTINED, reason=error.reason, detail=error.detail[:300])
@@ -245,7 +245,7 @@ _opening = threading.Lock()
 def _worker_of(job: ExtractionJob) -> _Worker:
     """This process's worker for a job; one is kept at a time."""
     with _opening:
-        key = (job.feature_set.uri, job.lease.token, job.runtime)
+        key = (job.feature_set.uri, job.lease.token, job.engine.runtime)
         if key not in _workers:
             _workers.clear()
             _workers[key] = _Worker(job)

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -169,6 +170,13 @@ class Location:
                 return int(files.du(self.uri, total=True))
         except FileNotFoundError:
             return 0
+
+    def free(self) -> int | None:
+        """Bytes free on the disk that holds this; None where that is not known, as in a bucket."""
+        if not self.is_local:
+            return None
+        there = next((place for place in (self.path, *self.path.parents) if place.exists()), None)
+        return shutil.disk_usage(there).free if there else None
 
 
 @lru_cache(maxsize=16)

@@ -110,11 +110,14 @@ class Features:
 
         Returns
         -------
-        X : (n, dim) in the stored dtype.
+        X : (n, dim) in the stored dtype; (n, height, width, channels) where maps are kept and all columns wanted.
         y : (n,) labels, None where a row has none.
         """
         rows = self.rows(split)
-        return self.read(rows, layer, columns), self.labels(rows)
+        X = self.read(rows, layer, columns)
+        if columns is None:
+            X = X.reshape(len(rows), *self.feature_set.layout.shape(self._layer(layer)))
+        return X, self.labels(rows)
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
         """(n,) str or None."""
@@ -124,7 +127,7 @@ class Features:
     def read(
         self, rows: NDArray[np.int64], layer: str | None = None, columns: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """Features of the given rows, which ascend and are committed: (n, dim). Raises DataError for an unknown layer."""
+        """Features of the given rows, which ascend and are committed: (n, dim), kept maps flat. Raises DataError for an unknown layer."""
         layer = self._layer(layer)
         width = self.layers[layer] if columns is None else int(columns.sum())
         out = np.empty((len(rows), width), self.feature_set.layout.dtype)

@@ -133,12 +133,19 @@ class FolderSource:
         UnreadableImage : missing, forbidden, too large, or changed since the scan.
         StorageUnreachable : the disk or bucket does not answer, which is no fault of the image's.
         """
+        content, seen = self.fetch(image_id)
+        if seen != version:
+            raise UnreadableImage("changed", "not the file the scan saw; scan again")
+        return content
+
+    def fetch(self, image_id: str) -> tuple[bytes, str]:
+        """The image's bytes as they are now, and their version. Raises as `read` does, but for a changed image."""
         try:
             place = self.root / image_id
         except StoreError as error:
             raise UnreadableImage("outside", "the id leaves the source") from error
         try:
-            content, seen = _read_local(place) if place.is_local else _read_remote(place)
+            return _read_local(place) if place.is_local else _read_remote(place)
         except FileNotFoundError as error:
             raise UnreadableImage("missing", "not there any more; scan again") from error
         except OSError as error:
@@ -148,9 +155,6 @@ class FolderSource:
                 f"Reading {place} failed ({error.strerror or error}). That is no fault of the image's, so nothing was recorded: "
                 "check the disk, then start the same command again."
             ) from error
-        if seen != version:
-            raise UnreadableImage("changed", "not the file the scan saw; scan again")
-        return content
 
     def _walk(self, folder: str, prefix: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Listed]:
         """Links to folders are followed, but for those that lead back to a folder above."""

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trunkline.errors import SpecError, did_you_mean
 
@@ -41,9 +41,33 @@ def digest_of(value: Any) -> str:
 class Preparation(Spec):
     """How an image becomes the network's pixels; part of the recipe."""
 
+    preset: Literal["trunkline", "keras"] = Field(
+        "trunkline",
+        description="keras: pixels as keras.utils.image_dataset_from_directory makes them, in float32; fixes all below but size",
+    )
     size: int | None = Field(None, ge=16, le=4096, description="side of the square in pixels; the backbone's own by default")
-    fit: Literal["crop", "stretch"] = Field("crop", description="largest central square, or the whole image stretched")
-    kernel: Literal["bilinear", "area"] = Field("bilinear", description="resize kernel; area averages when it shrinks")
+    fit: Literal["crop", "stretch", "pad"] = Field(
+        "crop", description="largest central square, the whole image stretched, or the whole image on a black square"
+    )
+    kernel: Literal["bilinear", "area", "bicubic", "lanczos"] = Field(
+        "bilinear", description="resize kernel; area averages when it shrinks"
+    )
+    antialias: bool = Field(False, description="widen the kernel when it shrinks; for bilinear, bicubic and lanczos")
+    exif: Literal["upright", "ignored"] = Field("upright", description="undo the EXIF orientation, or leave pixels as stored")
+    decode: Literal["exact", "scaled"] = Field(
+        "exact", description="scaled: large JPEGs are decoded at 1/2, 1/4 or 1/8, no smaller than needed; faster, not the same"
+    )
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Preparation:
+        fixed = {"preset", "size"}
+        if self.preset == "keras" and (said := self.model_fields_set - fixed):
+            changed = [name for name in sorted(said) if getattr(self, name) != type(self).model_fields[name].default]
+            if changed:
+                raise ValueError(f"the preset keras fixes {', '.join(changed)}; leave that out, or the preset")
+        if self.antialias and self.kernel == "area":
+            raise ValueError("the kernel area averages already; antialias is for bilinear, bicubic and lanczos")
+        return self
 
 
 class SplitSpec(Spec):
@@ -116,6 +140,15 @@ class ClusterSpec(Spec):
     address: str | None = Field(None, description="scheduler address such as tcp://host:8786, for kind address")
 
 
+class EngineSpec(Spec):
+    """How a worker uses its machine; nothing here is part of the recipe. What is left out is chosen from the machine and recorded."""
+
+    batch: int | None = Field(None, ge=1, le=1024, description="images a forward pass")
+    threads: int | None = Field(None, ge=1, description="cores of a worker's forward pass")
+    readers: int | None = Field(None, ge=1, le=256, description="threads of a worker that read and decode")
+    in_flight_mib: int = Field(512, ge=16, description="MiB of files and decoded images that a worker holds at most")
+
+
 class RunSpec(Spec):
     """Everything a run needs; only `source` and `store` have no default."""
 
@@ -126,8 +159,22 @@ class RunSpec(Spec):
         "folders", description="folders: class folders, optionally under train/ test/ val/"
     )
     split: SplitSpec = SplitSpec()
-    backbone: str = Field("efficientnet-lite0", description="efficientnet-lite0, efficientnet-lite1 or efficientnet-lite2")
-    layers: tuple[str, ...] = Field(("avg_pool",), min_length=1, description="where the backbone is cut, one array each")
+    backbone: str = Field(
+        "efficientnet-lite0",
+        min_length=1,
+        description="a name that `trunkline backbones` lists, or a .onnx, .keras or .h5 file with a .yaml beside it",
+    )
+    weights: str | None = Field(
+        None, min_length=1, description="the backbone's own pre-trained ones by default; a weights file; or random"
+    )
+    layers: tuple[str, ...] = Field(
+        (), description="where the backbone is cut, by name or index, one array each; before its classifier by default"
+    )
+    pooling: Literal["avg", "max", "gem", "none"] = Field("avg", description="how a feature map becomes a vector")
+    maps: Literal["flat", "kept"] = Field("flat", description="without pooling: a row a map, or (height, width, channels)")
+    precision: Literal["f32", "bf16", "mixed_float16"] = Field(
+        "f32", description="bf16 on CPUs that have it, mixed_float16 on GPUs: faster, and slightly other features"
+    )
     preparation: Preparation = Preparation()
     storage: StorageSpec = StorageSpec()
     select: SelectSpec = SelectSpec()
@@ -135,6 +182,7 @@ class RunSpec(Spec):
         (SoftmaxSpec(), ForestSpec()), description="classifiers on what the filter keeps: softmax, forest"
     )
     cluster: ClusterSpec = ClusterSpec()
+    engine: EngineSpec = EngineSpec()
     runtime: Literal["auto", "openvino", "tensorflow"] = Field("auto", description="openvino on CPUs, tensorflow on GPUs")
     max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0, description="stop when more of the images cannot be read")
     max_removed_fraction: float = Field(0.10, ge=0.0, le=1.0, description="stop a scan that would remove more of a dataset")
@@ -147,6 +195,16 @@ class RunSpec(Spec):
             raise ValueError("names the same one twice")
         return value
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> RunSpec:
+        if self.maps == "kept" and self.pooling != "none":
+            raise ValueError("maps: kept needs pooling: none; a pooled map is a vector")
+        if self.precision == "bf16" and self.runtime == "tensorflow":
+            raise ValueError("precision bf16 runs on openvino; leave runtime out")
+        if self.precision == "mixed_float16" and self.runtime == "openvino":
+            raise ValueError("precision mixed_float16 runs on tensorflow; leave runtime out")
+        return self
+
     @property
     def dataset_name(self) -> str:
         """The given name, or one made from the source's last path part."""
@@ -158,7 +216,11 @@ class RunSpec(Spec):
 
 
 class Recipe(Spec):
-    """Everything that decides a feature's value. Its digest names the feature set."""
+    """Everything that decides a feature's value. Its digest names the feature set.
+
+    `layers` are names, never indices. `pixels` is what the network takes: uint8, or float32 where rounding after the resize would
+    move features.
+    """
 
     backbone: str
     weights: Digest
@@ -170,6 +232,12 @@ class Recipe(Spec):
     normalisation: str
     precision: str
     dtype: str
+    pooling: str = "avg"
+    maps: str = "flat"
+    antialias: bool = False
+    exif: str = "upright"
+    decode: str = "exact"
+    pixels: str = "uint8"
 
 
 def load_yaml(path: str) -> RunSpec:
@@ -201,10 +269,12 @@ def _in_words(problem: dict[str, Any]) -> str:
         return f"unknown key {key!r}.{did_you_mean(str(problem['loc'][-1]), _known_keys())}"
     if problem["type"] == "missing":
         return f"{key!r} is missing; it has no default"
+    if not key:  # two settings that do not go together
+        return str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     return f"{key!r} is {given!r}: {problem['msg'].removeprefix('Value error, ').lower()}"
 
 
 def _known_keys() -> set[str]:
-    models = (RunSpec, Preparation, SplitSpec, StorageSpec, SelectSpec, SoftmaxSpec, ForestSpec, ClusterSpec)
+    models = (RunSpec, Preparation, SplitSpec, StorageSpec, SelectSpec, SoftmaxSpec, ForestSpec, ClusterSpec, EngineSpec)
     return {name for model in models for name in model.model_fields}

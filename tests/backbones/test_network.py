@@ -1,102 +1,157 @@
-"""The truncated network in Keras, and its compilation, on a small input."""
+"""The truncated network in Keras: cut anywhere, pooled in every way, normalised inside."""
 
 from __future__ import annotations
-
-import json
-import sys
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from trunkline.backbones import compilation
-from trunkline.backbones.catalogue import BATCH, find
+from trunkline.backbones.backbone import BATCH, Layer, Normalisation
+from trunkline.backbones.catalogue import find
 from trunkline.backbones.golden import golden_pixels
-from trunkline.backbones.network import multiply_accumulates, truncated
+from trunkline.backbones.network import batch_for, layers, multiply_accumulates, shapes, truncated, whole
+from trunkline.backbones.weights import locate
 from trunkline.errors import BackboneError
 
 pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 SIZE = 32
 FLOWER = 985  # daisy, the nearest ImageNet class of the sample picture
+LITE0 = find("efficientnet-lite0")
 
 
 @pytest.fixture(scope="module")
-def small(tensorflow):  # noqa: ARG001 (it is there for its import)
-    return truncated("efficientnet-lite0", ("block4_add", "avg_pool", "predictions"), SIZE)
+def lite0(tensorflow):  # noqa: ARG001 (it is there for its import)
+    return whole(LITE0, locate(LITE0, None).path, SIZE)
 
 
-def test_a_map_is_averaged_and_a_vector_stays(small):
-    shapes = {layer: tuple(values.shape) for layer, values in small.output.items()}
-    assert shapes == {"block4_add": (BATCH, 40), "avg_pool": (BATCH, 1280), "predictions": (BATCH, 1000)}
+@pytest.fixture
+def cut(lite0, lite0_recipe):
+    """Cut at a few layers, with a recipe's other fields as given."""
+
+    def made(*names: str, normalisation: Normalisation = LITE0.normalisation, **changes):
+        recipe = lite0_recipe.model_copy(update={"size": SIZE, "layers": names, **changes})
+        return truncated(lite0, recipe, normalisation, changes.get("batch", BATCH)), recipe
+
+    return made
 
 
-def test_a_map_averaged_by_hand_is_the_vector(small):
-    pixels = golden_pixels(SIZE)
-    whole = small(pixels, training=False)
-    head = small.get_layer("head_relu").output
-    maps = type(small)(small.input, head)(pixels, training=False).numpy()
-    np.testing.assert_allclose(whole["avg_pool"].numpy(), maps.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(whole["predictions"].numpy().sum(axis=1), 1, rtol=1e-5)
+def outputs(model, pixels):
+    return {layer: values.numpy() for layer, values in model(pixels, training=False).items()}
 
 
-def test_it_has_the_published_number_of_trainable_parameters(small):
-    assert sum(int(np.prod(weight.shape)) for weight in small.trainable_weights) == 4_652_008
+def test_a_map_is_averaged_and_a_vector_stays(cut):
+    model, recipe = cut("block4_add", "avg_pool", "predictions")
+    found = {layer: tuple(values.shape) for layer, values in model.output.items()}
+    assert found == {"block4_add": (BATCH, 40), "avg_pool": (BATCH, 1280), "predictions": (BATCH, 1000)}
+    assert shapes(model, recipe) == {"block4_add": (40,), "avg_pool": (1280,), "predictions": (1000,)}
 
 
-def test_pixels_are_normalised_inside(small):
-    normal = find("efficientnet-lite0").normalisation
-    layer = small.get_layer("normalised")
-    pixels = np.array([[[[0, 127, 255]]]], np.uint8)
-    expected = (pixels.astype(np.float32) - normal.mean) / normal.deviation
-    np.testing.assert_allclose(np.asarray(layer(pixels)), expected, atol=1e-6)
+def test_every_pooling_is_what_it_says(cut):
+    pixels = golden_pixels(SIZE, BATCH)
+    flat, recipe = cut("block4_add", "avg_pool", pooling="none")
+    maps = outputs(flat, pixels)["block4_add"].reshape(BATCH, 4, 4, 40)
+    assert shapes(flat, recipe) == {"block4_add": (640,), "avg_pool": (1280,)}
+    kept, recipe = cut("block4_add", pooling="none", maps="kept")
+    assert shapes(kept, recipe) == {"block4_add": (4, 4, 40)}
+    np.testing.assert_array_equal(outputs(kept, pixels)["block4_add"].reshape(maps.shape), maps)
+    expected = {
+        "avg": maps.mean(axis=(1, 2)),
+        "max": maps.max(axis=(1, 2)),
+        "gem": (np.maximum(maps, 1e-6).astype(np.float64) ** 3).mean(axis=(1, 2)) ** (1 / 3),
+    }
+    for pooling, values in expected.items():
+        model, _ = cut("block4_add", pooling=pooling)
+        np.testing.assert_allclose(outputs(model, pixels)["block4_add"], values, rtol=1e-4, atol=1e-5)
 
 
-def test_the_cost_of_an_image_grows_with_its_pixels_alone(small):
-    larger = truncated("efficientnet-lite0", ("predictions",), 2 * SIZE)
-    dense = 1280 * 1000
-    assert multiply_accumulates(larger) - dense == 4 * (multiply_accumulates(small) - dense)
+def test_several_layers_in_one_pass_are_each_as_alone(cut):
+    pixels = golden_pixels(SIZE, BATCH)
+    together = outputs(cut("stem_relu", "block4_add", "avg_pool")[0], pixels)
+    for layer, values in together.items():
+        np.testing.assert_allclose(values, outputs(cut(layer)[0], pixels)[layer], rtol=1e-5, atol=1e-6)
 
 
-def test_an_unknown_layer_is_refused_with_the_near_ones_and_the_last():
+def test_it_has_the_published_number_of_trainable_parameters(lite0):
+    assert sum(int(np.prod(weight.shape)) for weight in lite0.trainable_weights) == 4_652_008 == LITE0.parameters
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "expected"),
+    [
+        (LITE0.normalisation, [(0 - 127) / 128, 0.0, 1.0]),
+        (Normalisation(), [0.0, 127.0, 255.0]),
+        (Normalisation(mean=(1.0, 2.0, 3.0), deviation=(1.0, 5.0, 12.0)), [-1.0, 25.0, 21.0]),
+        (Normalisation(mean=(55.0, 27.0, 10.0), channels="bgr"), [200.0, 100.0, -10.0]),
+    ],
+    ids=["one-value", "none", "by-channel", "bgr"],
+)
+def test_pixels_are_normalised_inside(keras_of, normalisation, expected):
+    from trunkline.backbones.network import _normalised
+
+    pixels = keras_of.Input((1, 1, 3), dtype="uint8")
+    model = keras_of.Model(pixels, _normalised(keras_of, pixels, normalisation))
+    found = np.asarray(model(np.array([[[[0, 127, 255]]]], np.uint8)))
+    np.testing.assert_allclose(found.ravel(), expected, atol=1e-5)
+
+
+@pytest.fixture
+def keras_of(tensorflow):  # noqa: ARG001 (it is there for its import)
+    import keras
+
+    return keras
+
+
+def test_float_pixels_give_what_the_same_whole_numbers_give(cut):
+    pixels = golden_pixels(SIZE, BATCH)
+    whole_numbers = outputs(cut("avg_pool")[0], pixels)["avg_pool"]
+    np.testing.assert_array_equal(
+        outputs(cut("avg_pool", pixels="float32")[0], pixels.astype(np.float32))["avg_pool"], whole_numbers
+    )
+
+
+def test_the_cost_of_an_image_is_the_published_one():
+    model = whole(LITE0, None, 224)
+    assert multiply_accumulates(model) == pytest.approx(407e6, rel=0.06)
+
+
+def test_the_cost_counts_what_is_cut_alone(cut):
+    assert 0 < multiply_accumulates(cut("stem_relu")[0]) < multiply_accumulates(cut("avg_pool")[0]) / 5
+
+
+def test_the_layers_are_listed_in_order_with_their_shapes(lite0):
+    found = layers(lite0)
+    assert found[0] == Layer("stem_conv", "Conv2D", (16, 16, 32))
+    assert found[-2:] == [Layer("avg_pool", "GlobalAveragePooling2D", (1280,)), Layer("predictions", "Dense", (1000,))]
+    assert [each.width for each in found[-2:]] == [1280, 1000]
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [((7, 7, 512), 32), ((112, 112, 96), 32), ((224, 224, 64), 8), ((300, 300, 192), 2), ((2000, 2000, 64), 1), ((10,), 32)],
+)
+def test_large_maps_make_small_batches(shape, batch):
+    assert batch_for([Layer("small", "Conv2D", (8, 8, 3)), Layer("large", "Conv2D", shape)]) == batch
+
+
+def test_an_unknown_layer_is_refused_with_the_near_ones_and_the_last(cut):
     with pytest.raises(
         BackboneError, match=r"has no layer 'avg_pol'\. Did you mean avg_pool\? It has \d+; the last are: .*avg_pool"
     ):
-        truncated("efficientnet-lite0", ("avg_pol",), SIZE)
+        cut("avg_pol")
 
 
-def test_an_unknown_backbone_is_refused():
-    with pytest.raises(BackboneError, match="There is no backbone 'resnet'"):
-        truncated("resnet", ("avg_pool",), SIZE)
+def test_random_weights_are_the_same_each_time():
+    one, other = (whole(LITE0, None, SIZE) for _ in range(2))
+    for first, second in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert one.get_layer("head_conv").get_weights()[0].std() > 0
 
 
-def test_the_real_weights_recognise_a_flower():
+def test_the_real_weights_recognise_a_flower(lite0_recipe):
     import cv2
 
     photo = load_sample_image("flower.jpg")
     square = cv2.resize(photo[:, 106:533], (224, 224), interpolation=cv2.INTER_LINEAR)
-    model = truncated("efficientnet-lite0", ("predictions",), 224)
-    probabilities = model(np.repeat(square[None], BATCH, axis=0), training=False)["predictions"].numpy()[0]
-    assert probabilities.argmax() == FLOWER
-
-
-def test_compilation_writes_every_file_and_says_what_it_made(tmp_path, lite0_recipe):
-    recipe = lite0_recipe.model_copy(update={"size": SIZE, "layers": ("stem_relu", "avg_pool")})
-    compilation.compile_backbone(recipe, tmp_path)
-    assert {each.name for each in tmp_path.iterdir()} == {"model.xml", "model.bin", "model.keras", "golden.npz", "said.json"}
-    said = json.loads((tmp_path / "said.json").read_text())
-    assert (said["backbone"], said["size"], said["dims"]) == ("efficientnet-lite0", SIZE, {"stem_relu": 32, "avg_pool": 1280})
-    assert said["multiply_accumulates"] == pytest.approx(407e6 * (SIZE / 224) ** 2, rel=0.15)
-    with np.load(tmp_path / "golden.npz") as golden:
-        model = truncated("efficientnet-lite0", ("stem_relu", "avg_pool"), SIZE)
-        for layer, values in model(golden_pixels(SIZE), training=False).items():
-            np.testing.assert_allclose(golden[layer], values.numpy(), rtol=1e-4, atol=1e-5)
-
-
-def test_a_users_mistake_leaves_words_and_exit_status_2(tmp_path, lite0_recipe, monkeypatch, capsys):
-    recipe = lite0_recipe.model_copy(update={"layers": ("avg_pol",), "size": SIZE})
-    monkeypatch.setattr(sys, "argv", ["compilation", recipe.model_dump_json(), str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        compilation.main()
-    assert ended.value.code == 2
-    assert capsys.readouterr().out.startswith("The backbone efficientnet-lite0 has no layer 'avg_pol'.")
-    assert list(tmp_path.iterdir()) == []
+    recipe = lite0_recipe.model_copy(update={"layers": ("predictions",)})
+    model = truncated(whole(LITE0, locate(LITE0, None).path, 224), recipe, LITE0.normalisation, 1)
+    assert model(square[None], training=False)["predictions"].numpy()[0].argmax() == FLOWER

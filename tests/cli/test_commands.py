@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+import zarr
 
 from tests.cli.conftest import Cli
 from tests.stores import copy_of, empty_store, feature_set_in, images_in
@@ -192,3 +194,46 @@ def test_help(cli: Cli):
     for command in ("run", "scan", "extract", "select", "fit", "report", "init", "status", "quarantine"):
         assert command in ended.out
     assert "--source" in cli("run", "--help").out
+
+
+def test_the_backbones_are_listed(cli: Cli):
+    ended = cli("backbones")
+    assert ended.code == 0, ended.err
+    for word in ("48 backbones", "efficientnet-lite0", "resnet50", "here", "none"):
+        assert word in ended.out
+    found = cli("backbones", "--json").json["backbones"]
+    assert {"backbone", "parameters", "size", "cut", "width", "weights"} == set(found[0])
+
+
+def test_the_cuts_of_a_backbone_are_listed(cli: Cli):
+    ended = cli("backbones", "lenet-5")
+    assert ended.code == 0, ended.err
+    assert "lenet-5 at 32 x 32 pixels" in ended.out
+    assert "f6 (default)" in ended.out
+    assert "--pooling none keeps maps whole" in " ".join(ended.out.split())
+    assert cli("backbones", "lenet-5", "--json").json["cut"] == "f6"
+
+
+def test_an_unknown_backbone_is_refused_with_the_near_ones(cli: Cli):
+    ended = cli("backbones", "resnet5")
+    assert ended.code == 2
+    assert "There is no backbone 'resnet5'. Did you mean resnet50" in ended.said
+
+
+def test_an_audit_of_a_whole_store_finds_nothing(cli: Cli, finished_store: Path):
+    ended = cli("audit", finished_store, "--sample", 20)
+    assert ended.code == 0, ended.err
+    for word in ("rows checked", "20 of 160", "equal bit for bit", "lowest cosine"):
+        assert word in ended.out
+    (found,) = cli("audit", finished_store, "--sample", 20, "--json").json["audited"]
+    assert (found["checked"], found["equal_bits"], found["findings"]) == (20, 20, [])
+
+
+def test_an_audit_that_finds_something_says_what_and_exits_1(cli: Cli, finished_store: Path, tmp_path: Path):
+    store = copy_of(finished_store, tmp_path / "store")
+    array = zarr.open(str(feature_set_in(store) / "features.zarr"), mode="r+")["avg_pool"]
+    array[3] = np.asarray(array[3]) + 1
+    ended = cli("audit", store, "--sample", 160)
+    assert ended.code == 1
+    assert "Not as committed" in ended.out
+    assert "damaged" in ended.out

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from trunkline.cli import show
 from trunkline.progress import Step
+from trunkline.wording import in_bytes
 
 
 def drawn(what: object) -> str:
@@ -43,5 +44,5 @@ def test_lines_say_speed_and_what_is_left() -> None:
 
 
 def test_sizes_and_durations_are_for_people() -> None:
-    assert [show.size(n) for n in (12, 2048, 5 * 2**20)] == ["12 B", "2.0 KiB", "5.0 MiB"]
+    assert [in_bytes(n) for n in (12, 2048, 5 * 2**20)] == ["12 B", "2.0 KiB", "5.0 MiB"]
     assert [show._duration(s) for s in (5, 65, 3700)] == ["5s", "1m 05s", "1h 01m"]

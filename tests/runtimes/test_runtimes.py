@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from trunkline import runtimes
-from trunkline.backbones.catalogue import BATCH
+from trunkline.backbones.backbone import BATCH
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.golden import cosines
 from trunkline.errors import CorruptStore, GoldenMismatch, SpecError
@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def lite0(compiled_lite0, lite0_recipe) -> Compiled:
-    return compiled(Location.of(compiled_lite0), lite0_recipe)
+def lite0(compiled_lite0, lite0_order) -> Compiled:
+    return compiled(Location.of(compiled_lite0), lite0_order)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_loading_checks_once_and_keeps(lite0):
     try:
         other = runtimes.load("openvino", elsewhere, 2)
         assert other is not one
-        assert list(runtimes._loaded) == [("openvino", elsewhere.location.uri)]  # one in memory at a time
+        assert list(runtimes._loaded) == [("openvino", elsewhere.location.uri, "f32")]  # one in memory at a time
     finally:
         shutil.rmtree(elsewhere.location.path)
 
@@ -120,7 +120,7 @@ def test_a_network_that_computes_something_else_is_not_used(lite0, tmp_path):
     golden = lite0.golden()["avg_pool"]
     wrong = golden.copy()
     wrong[7] = golden[8]
-    with pytest.raises(GoldenMismatch, match=r"backbone on openvino does not compute what TensorFlow computed"):
+    with pytest.raises(GoldenMismatch, match=r"backbone on openvino does not compute what its reference computed"):
         runtimes.load("openvino", with_golden(lite0, tmp_path, wrong), 2)
     assert runtimes._loaded == {}
 
@@ -136,3 +136,32 @@ def test_a_damaged_network_is_not_loaded(lite0, tmp_path):
 def test_an_unknown_runtime_is_refused(lite0):
     with pytest.raises(SpecError, match=r"There is no runtime 'onnx'; there are: openvino, tensorflow\."):
         runtimes.load("onnx", lite0, 2)
+
+
+def test_bfloat16_is_near_and_not_equal_where_the_processor_has_it(lite0, pictures, both):
+    from trunkline.runtimes.openvino import has_bf16
+
+    fast = replace(lite0, precision="bf16")
+    if not has_bf16():
+        with pytest.raises(SpecError, match="this processor has no bfloat16"):
+            runtimes.load("openvino", fast, 2)
+        return
+    runtime = runtimes.load("openvino", fast, 2)
+    found, exact = runtime.run(pictures)["avg_pool"], both["openvino"].run(pictures)["avg_pool"]
+    assert not np.array_equal(found, exact)
+    assert cosines(found, exact).min() > 0.97
+    assert runtime.fingerprint()["precision"] == "bf16"
+
+
+def test_bfloat16_is_refused_where_the_processor_lacks_it(lite0, monkeypatch):
+    from trunkline.runtimes import openvino as module
+
+    monkeypatch.setattr(module, "has_bf16", lambda _: False)
+    with pytest.raises(SpecError, match=r"precision bf16: this processor has no bfloat16 .* Use --precision f32"):
+        runtimes.load("openvino", replace(lite0, precision="bf16", location=lite0.location), 2)
+
+
+def test_tensorflow_refuses_a_network_without_a_keras_file(lite0):
+    onnx = replace(lite0, sha256={name: digest for name, digest in lite0.sha256.items() if name != "model.keras"})
+    with pytest.raises(SpecError, match="An ONNX network runs on openvino only"):
+        runtimes.load("tensorflow", onnx, 2)

@@ -20,9 +20,15 @@ ROWS = 200
 SHARDS = list(plan([(0, ROWS)], 64))
 
 
-@pytest.fixture(params=["zarr", "hdf5"])
+KEPT = {"late": (5, 1, 1)}  # feature maps that are stored as maps
+
+
+@pytest.fixture(
+    params=[("zarr", {}), ("hdf5", {}), ("zarr", KEPT), ("hdf5", KEPT)], ids=["zarr", "hdf5", "zarr-maps", "hdf5-maps"]
+)
 def layout(request: pytest.FixtureRequest) -> ArrayLayout:
-    return ArrayLayout(request.param, 64, DIMS)
+    name, maps = request.param
+    return ArrayLayout(name, 64, DIMS, maps=maps)
 
 
 @pytest.fixture
@@ -38,7 +44,12 @@ def arrays(folder: Path, layout: ArrayLayout) -> FeatureArrays:
 
 
 def plain(arrays: FeatureArrays, layer: str) -> np.ndarray:
-    """What a tool that knows nothing of trunkline reads."""
+    """What a tool that knows nothing of trunkline reads, maps laid out flat."""
+    whole = plain_array(arrays, layer)
+    return whole.reshape(len(whole), -1)
+
+
+def plain_array(arrays: FeatureArrays, layer: str) -> np.ndarray:
     if arrays.uri().endswith(".h5"):
         with h5py.File(arrays.uri(), "r") as file:
             return file[layer][:]
@@ -126,6 +137,13 @@ def test_plain_tools_read_equal_values(arrays: FeatureArrays, layer: str):
     np.testing.assert_array_equal(seen, arrays.read(layer, 0, ROWS))
 
 
+def test_plain_tools_read_maps_as_maps(arrays: FeatureArrays, layout: ArrayLayout):
+    arrays.write(SHARDS[0], features(SHARDS[0]))
+    arrays.seal([SHARDS[0]])
+    assert plain_array(arrays, "late").shape == (ROWS, *layout.shape("late"))
+    assert plain_array(arrays, "early").shape == (ROWS, 3)
+
+
 def test_plain_tools_see_new_rows_as_nan_once_grown(arrays: FeatureArrays):
     arrays.write(SHARDS[0], features(SHARDS[0]))
     arrays.seal([SHARDS[0]])
@@ -158,3 +176,12 @@ def test_zarr_lies_in_any_fsspec_storage():
     arrays.write(SHARDS[1], features(SHARDS[1]))
     other = open_arrays(Location("memory://contract/set"), ArrayLayout("zarr", 64, DIMS))
     np.testing.assert_array_equal(other.read("late", 0, ROWS), expected("late", ROWS, SHARDS[1]))
+
+
+def test_zarr_names_the_axes_of_maps_and_cuts_wide_rows_into_small_chunks(tmp_path: Path):
+    maps = {"late": (7, 7, 512)}
+    arrays = open_arrays(Location.of(tmp_path), ArrayLayout("zarr", 64, {"late": 25_088}, maps=maps))
+    arrays.grow(64)
+    array = zarr.open(arrays.uri(), mode="r")["late"]
+    assert array.metadata.dimension_names == ("row", "height", "width", "channel")
+    assert (array.shards, array.chunks) == ((64, 7, 7, 512), (32, 7, 7, 512))  # 3.1 MiB a chunk

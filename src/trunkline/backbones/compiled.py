@@ -1,7 +1,7 @@
 """The truncated network compiled once into the store, with its golden vectors; workers load it without TensorFlow.
 
-`backbones/<digest>/<files>/` holds the OpenVINO IR, the Keras file and `golden.npz`; `backbones/<digest>/backbone.json` names
-them. It is created last: without it the rest does not count.
+`backbones/<digest>/<files>/` holds the OpenVINO IR, the Keras file of Keras networks and `golden.npz`;
+`backbones/<digest>/backbone.json` names them. It is created last: without it the rest does not count.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import contextlib
 import hashlib
 import io
 import json
-import subprocess
-import sys
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +18,47 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.backbones.catalogue import BATCH
-from trunkline.errors import BackboneError, CorruptStore, RunError
+from trunkline.backbones.compilation import Order, in_its_own_process
+from trunkline.errors import CorruptStore, StoreError
 from trunkline.locations import Location
 from trunkline.specs import Recipe, digest_of
 
-FILES = ("model.xml", "model.bin", "model.keras", "golden.npz")
+KEY = {"backbone", "weights", "layers", "size", "normalisation", "precision", "pooling", "maps", "pixels"}  # of the recipe
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled backbone in the store: width of each layer, cost of one image in multiply-accumulates, SHA-256 of its files.
+    """A compiled backbone in the store.
 
-    The files lie in `location/<files>`, a folder named by their digests: two runs that compile at once do not touch each other's.
+    Parameters
+    ----------
+    location, files : its files lie in `location/<files>`, a folder named by their digests: two runs that compile at once do not
+        touch each other's.
+    size, pixels, batch : the network takes (batch, size, size, 3) of this dtype.
+    shapes : layer → what a row of its array looks like: (dim,), or (height, width, channels).
+    multiply_accumulates : of one image.
+    sha256 : of each file.
     """
 
     location: Location
     files: str
     size: int
-    dims: dict[str, int]
+    pixels: str
+    batch: int
+    precision: str
+    shapes: dict[str, tuple[int, ...]]
     multiply_accumulates: int
     sha256: dict[str, str]
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Layer → features a row."""
+        return {layer: math.prod(shape) for layer, shape in self.shapes.items()}
+
+    @property
+    def runs_on_tensorflow(self) -> bool:
+        """Whether there is a Keras file; of an ONNX network there is none."""
+        return "model.keras" in self.sha256
 
     def file(self, name: str) -> bytes:
         """One of its files. Raises CorruptStore where it is not what was written."""
@@ -50,46 +69,57 @@ class Compiled:
         return content
 
     def golden(self) -> dict[str, NDArray[np.float32]]:
-        """Layer → (BATCH, dim) float32: what TensorFlow computed on the golden pixels."""
+        """Layer → (batch, dim) float32: what the reference computed on the golden pixels."""
         with np.load(io.BytesIO(self.file("golden.npz")), allow_pickle=False) as file:
-            return {layer: file[layer] for layer in self.dims}
+            return {layer: file[layer] for layer in self.shapes}
 
 
-def compiled(store: Location, recipe: Recipe) -> Compiled:
+def compiled(store: Location, order: Order) -> Compiled:
     """The compiled backbone of a recipe: from the store, else compiled into it. Raises BackboneError for an unknown layer."""
-    key = recipe.model_dump(include={"backbone", "weights", "layers", "size", "normalisation", "precision"}) | {"batch": BATCH}
-    location = store / f"backbones/{digest_of(key)}"
+    location = _place(store, order.recipe, order.batch)
     if not (location / "backbone.json").exists():
-        _compile(location, recipe)
-    return _load(location)
+        _compile(location, order)
+    return _load(location, order.recipe)
 
 
-def _load(location: Location) -> Compiled:
+def committed_backbone(store: Location, recipe: Recipe, batch: str | None) -> Compiled:
+    """The backbone that features were committed with, `batch` being the commit's. Raises StoreError where it is not in the store."""
+    for asked in (None, int(batch) if batch else None):
+        location = _place(store, recipe, asked)
+        if (location / "backbone.json").exists() and batch in (None, str((found := _load(location, recipe)).batch)):
+            return found
+    raise StoreError(
+        f"{store} does not hold the compiled backbone of the recipe {recipe.digest()} any more. Run `trunkline extract` with the same "
+        "spec: it is compiled again, and nothing is extracted twice."
+    )
+
+
+def _place(store: Location, recipe: Recipe, batch: int | None) -> Location:
+    key = recipe.model_dump(include=KEY) | {"batch": batch}
+    if recipe.precision == "bf16":
+        key["precision"] = "f32"  # the same files, executed otherwise
+    return store / f"backbones/{digest_of(key)}"
+
+
+def _load(location: Location, recipe: Recipe) -> Compiled:
     try:
         said = json.loads((location / "backbone.json").read())
-        return Compiled(location, said["files"], said["size"], said["dims"], said["multiply_accumulates"], said["sha256"])
+        said["shapes"] = {layer: tuple(shape) for layer, shape in said["shapes"].items()}
+        said["precision"] = recipe.precision
+        return Compiled(location, **{name: said[name] for name in Compiled.__dataclass_fields__ if name != "location"})
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptStore(f"{location}/backbone.json is damaged. Delete {location}, so that it is compiled anew.") from error
 
 
-def _compile(location: Location, recipe: Recipe) -> None:
+def _compile(location: Location, order: Order) -> None:
+    recipe = order.recipe
     with tempfile.TemporaryDirectory() as folder:
-        _compile_apart(recipe, Path(folder))
-        contents = {name: Path(folder, name).read_bytes() for name in FILES}
-        said = json.loads(Path(folder, "said.json").read_text())
+        said = in_its_own_process("compile", order, Path(folder))
+        contents = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.name != "said.json"}
+    said |= {"backbone": recipe.backbone, "size": recipe.size, "pixels": recipe.pixels}
     said["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     said["files"] = digest_of(said["sha256"])
     for name, content in contents.items():
         (location / f"{said['files']}/{name}").write(content)
     with contextlib.suppress(FileExistsError):  # another run compiled it at the same time; its backbone holds
         (location / "backbone.json").create(json.dumps(said, indent=2).encode())
-
-
-def _compile_apart(recipe: Recipe, folder: Path) -> None:
-    """In a process of its own: TensorFlow's gigabyte and its chatter leave with it."""
-    command = [sys.executable, "-m", "trunkline.backbones.compilation", recipe.model_dump_json(), str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if ended.returncode == BackboneError.exit_code:
-        raise BackboneError(ended.stdout.strip())
-    if ended.returncode:
-        raise RunError(f"Compiling {recipe.backbone} failed (exit status {ended.returncode}): {ended.stderr.strip()[-2000:]}")

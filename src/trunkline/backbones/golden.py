@@ -7,37 +7,42 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.backbones.catalogue import BATCH
 from trunkline.errors import GoldenMismatch
 
-MIN_COSINE = 0.9999
+MIN_COSINES = {"f32": 0.9999, "bf16": 0.95, "mixed_float16": 0.999}  # by precision; a wrong network is far below any of them
 
 
-def golden_pixels(size: int) -> NDArray[np.uint8]:
-    """Fixed images, (BATCH, size, size, 3) uint8: waves of many lengths and directions, so that every channel has something to see."""
+def golden_pixels(size: int, batch: int) -> NDArray[np.uint8]:
+    """Fixed images, (batch, size, size, 3) uint8: waves of many lengths and directions, so that every channel has something to see."""
     y, x = np.mgrid[0:size, 0:size].astype(np.float64) / size
     images = []
-    for number in range(BATCH):
-        angle, waves = np.pi * number / BATCH, 1.0 + number
+    for number in range(batch):
+        angle, waves = np.pi * number / batch, 1.0 + number
         along = x * np.cos(angle) + y * np.sin(angle)
         channels = [np.sin(2.0 * np.pi * (waves * along + phase)) for phase in (0.0, 1.0 / 3.0, 2.0 / 3.0)]
         images.append(np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)))
     return np.stack(images).astype(np.uint8)
 
 
-def check(computed: Mapping[str, NDArray[np.float32]], expected: Mapping[str, NDArray[np.float32]], what: str) -> float:
+def check(
+    computed: Mapping[str, NDArray[np.float32]],
+    expected: Mapping[str, NDArray[np.float32]],
+    what: str,
+    precision: str = "f32",
+) -> float:
     """The lowest cosine between computed and expected rows, over all layers.
 
     Raises
     ------
-    GoldenMismatch : it is below 0.9999, or a value is not finite.
+    GoldenMismatch : it is below the least of the precision (0.9999 in f32), or a value is not finite.
     """
+    least = MIN_COSINES[precision]
     lowest = float(np.min([cosines(computed[layer], expected[layer]).min() for layer in expected]))  # NaN stays NaN
-    if not lowest >= MIN_COSINE:
+    if not lowest >= least:
         raise GoldenMismatch(
-            f"{what} does not compute what TensorFlow computed when it was compiled: lowest cosine {lowest:.6f}, at least "
-            f"{MIN_COSINE} is needed. Its features would be wrong. Delete the folder, so that it is compiled anew; if it stays, "
-            "the installed OpenVINO miscomputes on this processor."
+            f"{what} does not compute what its reference computed when it was compiled: lowest cosine {lowest:.6f}, at least "
+            f"{least} is needed in {precision}. Its features would be wrong. Delete the folder, so that it is compiled anew; if it "
+            "stays, the installed runtime miscomputes on this processor."
         )
     return lowest
 

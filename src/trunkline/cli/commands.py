@@ -17,6 +17,8 @@ from trunkline.commented import commented_spec
 from trunkline.errors import SpecError, TrunklineError
 from trunkline.locations import Location
 from trunkline.specs import RunSpec
+from trunkline.stages import audit as auditing
+from trunkline.stages import backbones as zoo
 from trunkline.stages import extract as extraction
 from trunkline.stages import fit as fitting
 from trunkline.stages import report as reporting
@@ -24,6 +26,7 @@ from trunkline.stages import run as running
 from trunkline.stages import scan as scanning
 from trunkline.stages import select as selecting
 from trunkline.stages import status as inspection
+from trunkline.wording import in_bytes
 
 EXAMPLES = """
 [bold]From a folder of images to features, heads and a report:[/bold]
@@ -162,7 +165,7 @@ def status(store: StorePath, as_json: Json = False) -> None:
     found = inspection.status(store)
     entries = [(dataset, features) for dataset in found.datasets for features in dataset["feature_sets"] or [None]]
     tables = [show.facts(dataset["dataset"], _status_facts(dataset, features)) for dataset, features in entries]
-    _out(found.summary(), as_json, Group(escape(f"{found.store}: {show.size(found.bytes)}"), *tables))
+    _out(found.summary(), as_json, Group(escape(f"{found.store}: {in_bytes(found.bytes)}"), *tables))
 
 
 @app.command(help="Which images could not be read, and why.")
@@ -174,6 +177,39 @@ def quarantine(
         f"{len(found):,} quarantined", ("dataset", "id", "reason", "detail"), [tuple(each.values()) for each in found]
     )
     _out({"quarantined": found}, as_json, drawn)
+
+
+@app.command(help="The backbones there are; with a NAME, or a file of your own, the layers it can be cut at.")
+def backbones(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One of the list, or a .onnx, .keras or .h5 file.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=16, max=4096, help="Side of the input in pixels; its own by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    if name is None:
+        found = zoo.catalogue()
+        _out({"backbones": found}, as_json, show.backbones(found))
+        return
+    described = zoo.describe(name, size).summary()
+    _out(described, as_json, show.cuts(described))
+
+
+@app.command(
+    help="Extract a random sample of rows again from their images, and compare: are the features right, is the source as it was?"
+)
+def audit(
+    store: StorePath,
+    dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Rows of each feature set.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    as_json: Json = False,
+) -> None:
+    with show.progress_on(err) as progress:
+        audited = auditing.audit(store, dataset, sample, seed, progress)
+    _out({"audited": [each.summary() for each in audited]}, as_json, Group(*(show.audited(each.summary()) for each in audited)))
+    if any(each.findings for each in audited):
+        raise typer.Exit(1)
 
 
 def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> list[tuple[str, object]]:
@@ -189,7 +225,7 @@ def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> l
         ("pending", features["pending"]),
         ("shards", f"{features['shards_done']} of {features['shards']} done"),
         ("heads", ", ".join(f"{head['kind']} {head['macro_f1']:.3f}" for head in features["heads"]) or "none"),
-        ("size", f"{show.size(features['bytes'])} as {features['format']}"),
+        ("size", f"{in_bytes(features['bytes'])} as {features['format']}"),
     ]
 
 

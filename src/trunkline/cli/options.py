@@ -36,7 +36,7 @@ class Option:
             model = model.model_fields[key].annotation
         field = model.model_fields[self.place[-1]]
         default = field.default
-        if default is None or field.is_required():
+        if default in (None, ()) or field.is_required():
             return str(field.description)
         if isinstance(default, tuple):
             default = ", ".join(each if isinstance(each, str) else each.kind for each in default)
@@ -54,9 +54,18 @@ _OPTIONS: Mapping[str, Option] = {
     "address": Option(str, WHERE, ("cluster", "address")),
     "backbone": Option(str, EXTRACTION, ("backbone",)),
     "layer": Option(list[str], EXTRACTION, ("layers",)),
+    "weights": Option(str, EXTRACTION, ("weights",)),
+    "pooling": Option(str, EXTRACTION, ("pooling",)),
+    "maps": Option(str, EXTRACTION, ("maps",)),
+    "precision": Option(str, EXTRACTION, ("precision",)),
+    "preset": Option(str, EXTRACTION, ("preparation", "preset")),
     "size": Option(int, EXTRACTION, ("preparation", "size")),
     "fit": Option(str, EXTRACTION, ("preparation", "fit")),
     "kernel": Option(str, EXTRACTION, ("preparation", "kernel")),
+    "antialias": Option(bool, EXTRACTION, ("preparation", "antialias")),
+    "exif": Option(str, EXTRACTION, ("preparation", "exif")),
+    "decode": Option(str, EXTRACTION, ("preparation", "decode")),
+    "batch": Option(int, EXTRACTION, ("engine", "batch")),
     "runtime": Option(str, EXTRACTION, ("runtime",)),
     "max_bad": Option(float, EXTRACTION, ("max_bad_fraction",)),
     "max_removed": Option(float, EXTRACTION, ("max_removed_fraction",)),

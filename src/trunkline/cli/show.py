@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from trunkline.progress import Progress, Step
 
-UNITS = {"scan": "images", "extract": "images", "select": "shards", "fit": "heads", "report": "pages"}
+UNITS = {"scan": "images", "extract": "images", "select": "shards", "fit": "heads", "report": "pages", "audit": "images"}
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -114,6 +115,57 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
     return Group(facts("", rows), Text(places, no_wrap=True, overflow="ignore"))
 
 
+def backbones(found: Sequence[Mapping[str, Any]]) -> Group:
+    """The catalogue, names unbroken so that they can be copied, narrow enough for a terminal of 80 columns."""
+    drawn = Table(title=f"{len(found)} backbones", title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
+    drawn.add_column("backbone", no_wrap=True)
+    for name in ("params", "size", "width"):
+        drawn.add_column(name, justify="right")
+    drawn.add_column("weights")
+    drawn.add_column("default cut", overflow="fold")
+    for each in found:
+        millions = f"{each['parameters'] / 1e6:.1f} M" if each["parameters"] >= 1e5 else f"{each['parameters']:,}"
+        drawn.add_row(each["backbone"], millions, str(each["size"]), f"{each['width']:,}", each["weights"], each["cut"])
+    hint = "`trunkline backbones NAME` lists the layers it can be cut at. A network of your own: a .onnx, .keras or .h5 file."
+    return Group(drawn, hint)
+
+
+def cuts(backbone: Mapping[str, Any]) -> Group:
+    """Where a backbone can be cut: a line a layer, what it is, and how many features a row has, pooled and not."""
+    lines = [
+        (
+            each["number"],
+            each["layer"] + (" (default)" if each["layer"] == backbone["cut"] else ""),
+            each["kind"],
+            " x ".join("?" if side is None else str(side) for side in each["shape"]),
+            "?" if each["pooled"] is None else each["pooled"],
+            "?" if each["flat"] is None else each["flat"],
+        )
+        for each in backbone["layers"]
+    ]
+    about = f"{backbone['backbone']} at {backbone['size']} x {backbone['size']} pixels, {backbone['normalisation']}"
+    if backbone["parameters"]:
+        about += f", {backbone['parameters']:,} parameters"
+    hint = "Cut with --layer NAME or --layer NUMBER, several for several arrays; --pooling none keeps maps whole."
+    return Group(table(about, ("#", "layer", "kind", "shape", "pooled", "un-pooled"), lines), hint)
+
+
+def audited(found: Mapping[str, Any]) -> Group:
+    """What an audit of one feature set saw, and each row that is not as it was committed."""
+    deviation = found["largest_deviation"]
+    rows = [
+        ("rows checked", f"{found['checked']:,} of {found['rows']:,}"),
+        ("bytes as committed", f"{found['same_bytes']:,}"),
+        ("equal bit for bit", f"{found['equal_bits']:,}, {found['same_environment']:,} from this kind of machine"),
+        ("largest deviation", "–" if deviation is None else f"{deviation:.3g}"),
+        ("lowest cosine", "–" if deviation is None else f"{found['lowest_cosine']:.7f}"),
+        ("findings", f"{len(found['findings']):,}"),
+    ]
+    lines = [(each["row"], each["id"], each["kind"], each["detail"]) for each in found["findings"]]
+    findings = [table("Not as committed", ("row", "image", "what", "detail"), lines)] if lines else []
+    return Group(facts(found["feature_set"], rows), *findings)
+
+
 def facts(title: str, rows: Sequence[tuple[str, object]]) -> Table:
     """Names and values, a line each; it stays readable on a narrow terminal."""
     drawn = Table(title=escape(plain(title)) or None, title_justify="left", title_style="bold", show_header=False)
@@ -131,15 +183,6 @@ def json_line(value: Mapping[str, Any]) -> None:
 
 def in_words(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1]))
-
-
-def size(count: float) -> str:
-    """Bytes in a unit that people read."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def _cell(value: object) -> str:

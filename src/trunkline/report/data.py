@@ -69,6 +69,16 @@ class LayerResult:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """What a faster recipe did to the features: cosine to those of the exact one, over a sample of `images`."""
+
+    what: str
+    images: int
+    mean_cosine: float
+    lowest_cosine: float
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything on the page. Optional parts are empty where a stage did not run (no labels, no heads)."""
 
@@ -92,4 +102,6 @@ class ReportData:
     points_method: str = ""  # such as "t-SNE of 50 principal components, 1,500 training rows"
     mistakes: Sequence[Mistake] = ()
     mistakes_head: str = ""
+    effects: Sequence[Effect] = ()
+    engine: Mapping[str, str] = field(default_factory=dict)  # how workers used their machine, where this run extracted
     notes: Sequence[str] = ()  # warnings a reader must see: duplicates left out of the metrics, …

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from trunkline.errors import SpecError
 class Runtime(Protocol):
     """One loaded backbone; callers take turns."""
 
-    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """(BATCH, size, size, 3) uint8 → layer: (BATCH, dim) float32; each row depends on its own image alone."""
+    def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """(batch, size, size, 3) pixels → layer: (batch, dim) float32; each row depends on its own image alone."""
 
     def fingerprint(self) -> dict[str, str]:
         """Versions and settings that decide the last bits of its results."""
@@ -38,7 +38,7 @@ def _tensorflow(compiled: Compiled, threads: int) -> Runtime:
 
 RUNTIMES: Mapping[str, Callable[[Compiled, int], Runtime]] = {"openvino": _openvino, "tensorflow": _tensorflow}
 
-_loaded: dict[tuple[str, str], Runtime] = {}
+_loaded: dict[tuple[str, str, str], Runtime] = {}
 _loading = threading.Lock()
 
 
@@ -48,15 +48,18 @@ def load(name: str, compiled: Compiled, threads: int) -> Runtime:
     Raises
     ------
     GoldenMismatch : it does not compute what the reference computed.
-    SpecError : no such runtime.
+    SpecError : no such runtime, or not for this network or in this precision on this machine.
     """
     if name not in RUNTIMES:
         raise SpecError(f"There is no runtime {name!r}; there are: {', '.join(RUNTIMES)}.")
+    if name == "tensorflow" and not compiled.runs_on_tensorflow:
+        raise SpecError("An ONNX network runs on openvino only; leave runtime out, or choose a cluster of CPU workers.")
     with _loading:
-        key = (name, compiled.location.uri)
+        key = (name, compiled.location.uri, compiled.precision)
         if key not in _loaded:
             runtime = RUNTIMES[name](compiled, threads)
-            check(runtime.run(golden_pixels(compiled.size)), compiled.golden(), f"{compiled.location} on {name}")
+            pixels = golden_pixels(compiled.size, compiled.batch).astype(compiled.pixels)
+            check(runtime.run(pixels), compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
             _loaded.clear()  # one backbone at a time in memory
             _loaded[key] = runtime
         return _loaded[key]

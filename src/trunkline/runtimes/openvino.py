@@ -1,12 +1,15 @@
-"""OpenVINO on CPU workers, float32."""
+"""OpenVINO on CPU workers, in float32, or in bfloat16 where the processor has it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
 from trunkline.backbones.compiled import Compiled
+from trunkline.errors import SpecError
 
 
 class OpenVinoRuntime:
@@ -14,20 +17,31 @@ class OpenVinoRuntime:
 
     def __init__(self, compiled: Compiled, threads: int) -> None:
         core = openvino.Core()
+        if compiled.precision == "bf16" and not has_bf16(core):
+            raise SpecError(
+                "precision bf16: this processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX), where it would be slower than f32, not "
+                "faster. Use --precision f32, or workers that have it."
+            )
         network = core.read_model(compiled.file("model.xml"), compiled.file("model.bin"))
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # else it takes bf16 by itself where the processor has it
+            "INFERENCE_PRECISION_HINT": compiled.precision,  # else it takes bf16 by itself where the processor has it
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # several workers would pin themselves to the same cores
         }
         self._compiled = core.compile_model(network, "CPU", settings)
+        self._precision = compiled.precision
         self._layers = {layer: self._compiled.output(layer) for layer in compiled.dims}
         self._request = self._compiled.create_infer_request()
 
-    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         outputs = self._request.infer([pixels], share_inputs=True)
         return {layer: np.array(outputs[port], np.float32) for layer, port in self._layers.items()}
 
     def fingerprint(self) -> dict[str, str]:
-        return {"runtime": "openvino", "openvino": openvino.get_version(), "precision": "f32"}
+        return {"runtime": "openvino", "openvino": openvino.get_version(), "precision": self._precision}
+
+
+def has_bf16(core: openvino.Core | None = None) -> bool:
+    """Whether this machine's processor computes in bfloat16."""
+    return "BF16" in (core or openvino.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")

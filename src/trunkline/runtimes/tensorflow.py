@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.backbones.compiled import Compiled
-from trunkline.backbones.network import import_keras
+from trunkline.backbones.importing import import_keras
 
 
 class TensorFlowRuntime:
-    """The Keras file as one XLA-compiled function of fixed shape, in float32 without TF32."""
+    """The Keras file as one XLA-compiled function of fixed shape, in float32 without TF32, or in the mixed float16 it was saved with."""
 
     def __init__(self, compiled: Compiled, threads: int) -> None:
         keras = import_keras()
@@ -31,11 +31,11 @@ class TensorFlowRuntime:
             path = Path(folder, "model.keras")
             path.write_bytes(compiled.file("model.keras"))
             model = keras.models.load_model(path, safe_mode=True, compile=False)
-        self._version = tf.__version__
+        self._version, self._precision = tf.__version__, compiled.precision
         self._function: Any = tf.function(lambda pixels: model(pixels, training=False), jit_compile=True)
 
-    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         return {layer: np.asarray(values, np.float32) for layer, values in self._function(pixels).items()}
 
     def fingerprint(self) -> dict[str, str]:
-        return {"runtime": "tensorflow", "tensorflow": self._version, "precision": "f32"}
+        return {"runtime": "tensorflow", "tensorflow": self._version, "precision": self._precision}

@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trunkline.accounting import Account, RowCounts, account
-from trunkline.backbones.catalogue import PRECISION, find
 from trunkline.backbones.compiled import Compiled, compiled
+from trunkline.backbones.resolution import order_of, resolve
 from trunkline.blocks import Status
 from trunkline.cluster import Cluster
+from trunkline.engine import Engine, chosen
 from trunkline.errors import DataError, StoreError, TooManyBadImages
 from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
-from trunkline.images import DECODER
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.progress import Progress, Step, silent
+from trunkline.projection import Projection
+from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
 from trunkline.specs import Recipe, RunSpec
+from trunkline.stages.effects import Effect, measured, stored
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.layout import ArrayLayout
@@ -31,7 +34,11 @@ MIN_ROWS_FOR_BAD_FRACTION = 100
 
 @dataclass(frozen=True)
 class ExtractReceipt:
-    """What an extraction did. `extracted` and `reused` count live rows; `images_per_second` is from first read to last commit."""
+    """What an extraction did. `extracted` and `reused` count live rows; `images_per_second` is from first read to last commit.
+
+    `engine` is how workers used their machine, None where nothing was left to extract; `effects` what a faster recipe than float32
+    and exact decoding did to the features.
+    """
 
     feature_set: str
     recipe: str
@@ -43,25 +50,9 @@ class ExtractReceipt:
     images_per_second: float | None
     dims: Mapping[str, int]
     dtype: str
-    runtime: str
+    engine: Engine | None
+    effects: Sequence[Effect]
     seconds: float
-
-
-def resolve(spec: RunSpec) -> Recipe:
-    """The recipe of a spec. Raises BackboneError for an unknown backbone or missing weights."""
-    backbone = find(spec.backbone)
-    return Recipe(
-        backbone=backbone.name,
-        weights=backbone.weights_digest(),
-        layers=spec.layers,
-        size=spec.preparation.size or backbone.size,
-        fit=spec.preparation.fit,
-        kernel=spec.preparation.kernel,
-        decoder=DECODER,
-        normalisation=str(backbone.normalisation),
-        precision=PRECISION,
-        dtype="float32",
-    )
 
 
 def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> ExtractReceipt:
@@ -82,12 +73,12 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     if not manifest.batches:
         raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
     dataset.source.check()
-    recipe = resolve(spec)
+    order = order_of(spec)
     progress(Step("extract", 0, None, "preparing the backbone"))
-    backbone = compiled(store.root, recipe)
-    features = _feature_set(store, dataset, recipe, spec, manifest, backbone, cluster)
+    backbone = compiled(store.root, order)
+    features = _feature_set(store, dataset, order.recipe, spec, manifest, backbone, cluster)
     shards = list(plan(manifest.spans, features.layout.rows_per_shard))
-    runtime = _runtime(spec, cluster)
+    engine: Engine | None = None
     fresh: list[ShardReceipt] = []
     done = features.commits.done()
     committed = [shard for shard in shards if shard.name in done]
@@ -97,15 +88,19 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
                 features.arrays.grow(manifest.rows)
             todo = remaining(shards, features.commits.done())
             if todo:
-                progress(Step("extract", 0, None, "starting workers"))
-                job = ExtractionJob(dataset.location, features.location, backbone, runtime, cluster.executor.threads, lease)
+                projection = Projection.of(features.layout, sum(shard.rows for shard in todo), store.root)
+                projection.refuse_what_does_not_fit()
+                progress(Step("extract", 0, None, f"{projection}; starting workers"))
+                engine = _engine(spec, backbone, cluster, dataset)
+                job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
                 fresh = _run(job, todo, cluster, spec.max_bad_fraction, progress)
             features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
     after = _account(features, manifest)
     if not after.counts.ok and after.counts.quarantined:
         raise _nothing_readable(after)
     _stop_if_too_bad(after, spec.max_bad_fraction)
-    return _receipt(features, after, fresh, runtime, time.monotonic() - started)
+    effects = measured(Features(features), backbone)
+    return _receipt(features, after, fresh, engine, effects, time.monotonic() - started)
 
 
 def survey(spec: RunSpec) -> ExtractReceipt:
@@ -114,7 +109,7 @@ def survey(spec: RunSpec) -> ExtractReceipt:
     store = FeatureStore.open(Location.of(spec.store))
     features = FeatureSet.open(store.feature_set_location(spec.dataset_name, resolve(spec)))
     after = _account(features, store.dataset(spec.dataset_name).manifest)
-    return _receipt(features, after, [], spec.runtime, time.monotonic() - started)
+    return _receipt(features, after, [], None, stored(features), time.monotonic() - started)
 
 
 def _feature_set(
@@ -139,7 +134,8 @@ def _feature_set(
         seconds = backbone.multiply_accumulates / MULTIPLY_ACCUMULATES_PER_SECOND
         images = sum(stop - start for start, stop in manifest.spans)
         rows = rows_per_shard(images, 4 * max(backbone.dims.values()), seconds, cluster.workers)
-    return FeatureSet.create(location, recipe, ArrayLayout(spec.storage.format, rows, backbone.dims))
+    maps = {layer: shape for layer, shape in backbone.shapes.items() if len(shape) > 1}
+    return FeatureSet.create(location, recipe, ArrayLayout(spec.storage.format, rows, backbone.dims, maps=maps))
 
 
 def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: float, progress: Progress) -> list[ShardReceipt]:
@@ -181,7 +177,12 @@ def _nothing_readable(so_far: Account) -> DataError:
 
 
 def _receipt(
-    features: FeatureSet, after: Account, fresh: Sequence[ShardReceipt], runtime: str, seconds: float
+    features: FeatureSet,
+    after: Account,
+    fresh: Sequence[ShardReceipt],
+    engine: Engine | None,
+    effects: Sequence[Effect],
+    seconds: float,
 ) -> ExtractReceipt:
     extracted = sum(each.statuses.get(Status.OK, 0) + each.statuses.get(Status.QUARANTINED, 0) for each in fresh)
     speed = None
@@ -199,7 +200,8 @@ def _receipt(
         images_per_second=speed,
         dims=features.layout.dims,
         dtype=features.layout.dtype,
-        runtime=runtime,
+        engine=engine,
+        effects=effects,
         seconds=seconds,
     )
 
@@ -208,10 +210,24 @@ def _account(features: FeatureSet, manifest: Manifest) -> Account:
     return account(manifest, (features.commits.read(name) for name in sorted(features.commits.done())))
 
 
-def _runtime(spec: RunSpec, cluster: Cluster) -> str:
+def _engine(spec: RunSpec, backbone: Compiled, cluster: Cluster, dataset: Dataset) -> Engine:
+    return chosen(
+        spec.engine,
+        runtime=_runtime(spec, backbone, cluster),
+        precision=spec.precision,
+        batch=backbone.batch,
+        workers=cluster.executor.workers,
+        threads=cluster.executor.threads,
+        local_source=dataset.source.root.is_local,
+    )
+
+
+def _runtime(spec: RunSpec, backbone: Compiled, cluster: Cluster) -> str:
     if spec.runtime != "auto":
         return spec.runtime
-    return "tensorflow" if cluster.kind == "cuda" else "openvino"
+    if spec.precision == "mixed_float16":
+        return "tensorflow"
+    return "tensorflow" if cluster.kind == "cuda" and spec.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
 
 
 def _refuse_private_storage(root: Location, cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ from trunkline.heads.artifact import HeadArtifact
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
-from trunkline.report.data import HeadResult, LayerResult, Mistake, Quarantined, ReportData
+from trunkline.report.data import Effect, HeadResult, LayerResult, Mistake, Quarantined, ReportData
 from trunkline.selection import LayerMask
 from trunkline.specs import RunSpec, digest_of
 from trunkline.stages.extract import ExtractReceipt
@@ -106,6 +106,8 @@ def _data(
         work_seconds=work,
         recipe={name: _in_words(value) for name, value in features.recipe.model_dump().items()},
         environment=environment,
+        effects=[Effect(**vars(effect)) for effect in extracted.effects],
+        engine={name: str(value) for name, value in vars(extracted.engine).items()} if extracted.engine else {},
         quarantine=quarantined(features),
         features=LayerResult(selected.layer, extracted.dtype, mask.variances, mask.kept, mask.threshold)
         if selected and mask

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from trunkline.backbones.resolution import resolve
 from trunkline.cluster import Cluster
 from trunkline.locations import Location
 from trunkline.progress import Progress, silent
 from trunkline.specs import RunSpec
-from trunkline.stages.extract import ExtractReceipt, extract, resolve
+from trunkline.stages.extract import ExtractReceipt, extract
 from trunkline.stages.fit import FitReceipt, fit
 from trunkline.stages.report import ReportReceipt, report
 from trunkline.stages.scan import ScanReceipt, scan
@@ -51,6 +52,8 @@ class RunReceipt:
             "reused": self.extracted.reused,
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "images_per_second": self.extracted.images_per_second and round(self.extracted.images_per_second, 1),
+            "engine": self.extracted.engine and vars(self.extracted.engine),
+            "effects": [vars(effect) for effect in self.extracted.effects],
             "features": {
                 "layer": self.selected.layer,
                 "dim": self.selected.dim,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline import moments, selection
+from trunkline.backbones.resolution import resolve
 from trunkline.blocks import Status
 from trunkline.errors import DataError
 from trunkline.locations import Location
@@ -19,7 +20,6 @@ from trunkline.reader import Features
 from trunkline.selection import Mask
 from trunkline.shards import Shard
 from trunkline.specs import RunSpec
-from trunkline.stages.extract import resolve
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
 

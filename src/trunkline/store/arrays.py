@@ -15,7 +15,7 @@ from trunkline.store.layout import ArrayLayout
 
 
 class FeatureArrays(Protocol):
-    """One array a layer, (rows, dim); a row that was never written reads as NaN."""
+    """One array a layer, (rows, dim); a row that was never written reads as NaN. Kept maps are stored as maps, and flat here."""
 
     def grow(self, rows: int) -> None:
         """Make the arrays, or lengthen them to `rows`; committed objects stay as they are. The driver calls it, under the lease."""

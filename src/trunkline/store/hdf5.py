@@ -42,7 +42,7 @@ class Part:
 
 
 class Hdf5Arrays:
-    """`parts/<start>-<stop>.h5`, each with a dataset a layer; `features.h5` with a virtual dataset a layer, (rows, dim)."""
+    """`parts/<start>-<stop>.h5`, each with a dataset a layer; `features.h5` with a virtual dataset a layer."""
 
     def __init__(self, location: Location, layout: ArrayLayout) -> None:
         self._location = location
@@ -96,7 +96,8 @@ class Hdf5Arrays:
                 break
             first, last = max(start, part.start), min(stop, part.stop)
             with h5py.File(self._path(part), "r", locking=False) as file:
-                out[first - start : last - start] = file[layer][first - part.start : last - part.start]
+                rows = file[layer][first - part.start : last - part.start]
+                out[first - start : last - start] = rows.reshape(last - first, out.shape[1])
         return out
 
     def _merge(self, parts: list[Part]) -> None:
@@ -118,27 +119,28 @@ class Hdf5Arrays:
         whole = Part(parts[0].start, parts[-1].stop)
         rows = whole.stop - whole.start
         with (self._location / whole.name).staged() as path, h5py.File(path, "w", libver="v110") as file:
-            for layer, dim in self._layout.dims.items():
-                joined = file.create_dataset(layer, (rows, dim), self._layout.dtype, fillvalue=np.nan)
+            for layer in self._layout.dims:
+                inner = self._layout.shape(layer)
+                joined = file.create_dataset(layer, (rows, *inner), self._layout.dtype, fillvalue=np.nan)
                 for part in parts:
-                    joined[part.start - whole.start : part.stop - whole.start] = self._read(
-                        [part], layer, part.start, part.stop
-                    )
+                    copied = self._read([part], layer, part.start, part.stop)
+                    joined[part.start - whole.start : part.stop - whole.start] = copied.reshape(-1, *inner)
         return whole
 
     def _write_part(self, part: Part, features: Mapping[str, NDArray[np.float32]]) -> None:
         with (self._location / part.name).staged() as path, h5py.File(path, "w", libver="v110") as file:
             for layer, block in features.items():
-                file.create_dataset(layer, data=block)
+                file.create_dataset(layer, data=block.reshape(-1, *self._layout.shape(layer)))
 
     def _link(self, parts: list[Part]) -> None:
         """Write `features.h5` anew over these parts."""
         rows = max([self._rows, *(part.stop for part in parts)])
         with (self._location / "features.h5").staged() as path, h5py.File(path, "w", libver="v110") as file:
-            for layer, dim in self._layout.dims.items():
-                virtual = h5py.VirtualLayout((rows, dim), self._layout.dtype)
+            for layer in self._layout.dims:
+                inner = self._layout.shape(layer)
+                virtual = h5py.VirtualLayout((rows, *inner), self._layout.dtype)
                 for part in parts:
-                    source = h5py.VirtualSource(part.name, layer, (part.stop - part.start, dim), self._layout.dtype)
+                    source = h5py.VirtualSource(part.name, layer, (part.stop - part.start, *inner), self._layout.dtype)
                     virtual[part.start : part.stop] = source
                 file.create_virtual_dataset(layer, virtual, fillvalue=np.nan)
 

@@ -16,10 +16,12 @@ from trunkline.shards import Shard
 from trunkline.store.layout import ArrayLayout
 
 FOLDER = "features.zarr"
+MAX_CHUNK_ROWS = 128
+MAX_CHUNK_BYTES = 4 * 2**20  # what a reader of one row fetches at most, wide rows aside
 
 
 class ZarrArrays:
-    """`features.zarr/<layer>`, (rows, dim), one object a shard, chunks of 64 to 128 rows inside it."""
+    """`features.zarr/<layer>`, (rows, dim) or (rows, height, width, channels), one object a shard, chunks of up to 128 rows inside it."""
 
     def __init__(self, location: Location, layout: ArrayLayout) -> None:
         self._root = location / FOLDER
@@ -28,28 +30,29 @@ class ZarrArrays:
 
     def grow(self, rows: int) -> None:
         group: Any = zarr.open_group(self._place(), mode="a", zarr_format=3)
-        for layer, dim in self._layout.dims.items():
+        for layer in self._layout.dims:
+            inner = self._layout.shape(layer)
             if layer not in group:
                 group.create_array(
                     layer,
-                    shape=(rows, dim),
+                    shape=(rows, *inner),
                     dtype=self._layout.dtype,
-                    chunks=(min(self._layout.rows_per_shard, 128), dim),
-                    shards=(self._layout.rows_per_shard, dim),
+                    chunks=(_rows_per_chunk(self._layout, layer), *inner),
+                    shards=(self._layout.rows_per_shard, *inner),
                     compressors=zarr.codecs.ZstdCodec(level=self._layout.zstd_level),
                     fill_value=float("nan"),
-                    dimension_names=("row", "feature"),
+                    dimension_names=("row", "feature") if len(inner) == 1 else ("row", "height", "width", "channel"),
                 )
             elif group[layer].shape[0] < rows:
-                group[layer].resize((rows, dim))
+                group[layer].resize((rows, *inner))
         self._open.clear()
 
     def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
         for layer, block in features.items():
-            self._array(layer)[shard.start : shard.stop] = block
+            self._array(layer)[shard.start : shard.stop] = block.reshape(shard.rows, *self._layout.shape(layer))
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
-        return np.asarray(self._array(layer)[start:stop])
+        return np.asarray(self._array(layer)[start:stop]).reshape(stop - start, self._layout.dims[layer])
 
     def seal(self, committed: Sequence[Shard]) -> None:
         """Nothing to do: objects are final when they are written."""
@@ -68,3 +71,11 @@ class ZarrArrays:
     def _place(self, layer: str = "") -> Any:
         place = self._root / layer if layer else self._root
         return str(place.path) if place.is_local else zarr.storage.FsspecStore.from_url(place.uri)
+
+
+def _rows_per_chunk(layout: ArrayLayout, layer: str) -> int:
+    """A power of two that divides the shard: 64 to 128 rows, fewer of wide ones."""
+    rows = min(layout.rows_per_shard, MAX_CHUNK_ROWS)
+    while rows > 1 and rows * layout.dims[layer] * np.dtype(layout.dtype).itemsize > MAX_CHUNK_BYTES:
+        rows //= 2
+    return rows
