@@ -7,8 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from trunkline.backbones.compiled import Compiled
 from trunkline.engine import Budget, chosen
+from trunkline.locations import Location
 from trunkline.specs import EngineSpec
+
+
+def backbone(**what) -> Compiled:
+    said = {"size": 224, "pixels": "uint8", "batch": 8, "precision": "bf16"} | what
+    return Compiled(Location.of("/nowhere"), "x", shapes={}, multiply_accumulates=1, sha256={}, **said)
 
 
 @pytest.mark.parametrize(
@@ -16,11 +23,18 @@ from trunkline.specs import EngineSpec
     [({}, 1, True, (1, 2)), ({}, 8, True, (8, 8)), ({}, 1, False, (1, 16)), ({"threads": 3, "readers": 1}, 8, False, (3, 1))],
 )
 def test_what_is_left_out_is_chosen_from_the_machine(said, threads, local, expected):
-    engine = chosen(
-        EngineSpec(**said), runtime="openvino", precision="f32", batch=8, workers=2, threads=threads, local_source=local
-    )
+    engine = chosen(EngineSpec(**said), backbone(), runtime="openvino", workers=2, threads=threads, local_source=local)
     assert (engine.threads, engine.readers) == expected
-    assert (engine.images_ahead, engine.in_flight_bytes) == (24, 512 * 2**20)
+    assert (engine.batch, engine.precision, engine.images_ahead, engine.in_flight_bytes) == (8, "bf16", 64, 512 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("what", "ahead"),
+    [({}, 64), ({"size": 600}, 62), ({"size": 600, "pixels": "float32"}, 17), ({"batch": 100}, 200), ({"size": 4096}, 17)],
+)
+def test_what_waits_for_the_network_is_bounded_by_bytes(what, ahead):
+    engine = chosen(EngineSpec(), backbone(**what), runtime="openvino", workers=1, threads=1, local_source=False)
+    assert engine.images_ahead == ahead
 
 
 def test_never_more_than_the_budget_is_held_and_everybody_gets_it():

@@ -16,12 +16,11 @@ from trunkline.backbones.compiled import compiled
 from trunkline.backbones.resolution import order_of
 from trunkline.blocks import RowRecord, Status
 from trunkline.cluster import Cluster
-from trunkline.engine import chosen
+from trunkline.engine import Engine
 from trunkline.errors import LeaseLost, SourceError, StorageError, StorageUnreachable
 from trunkline.extraction import ExtractionJob, extract_shard
 from trunkline.locations import Location
 from trunkline.shards import Shard
-from trunkline.specs import EngineSpec
 from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
@@ -30,7 +29,7 @@ from trunkline.store.layout import ArrayLayout
 from trunkline.store.lease import Lease, hold
 
 SHARD = Shard(0, 40)
-ENGINE = chosen(EngineSpec(), runtime="openvino", precision="f32", batch=32, workers=1, threads=1, local_source=True)
+ENGINE = Engine("openvino", "f32", workers=1, threads=1, readers=2, batch=2, images_ahead=64, in_flight_bytes=2**29)
 
 
 @pytest.fixture
@@ -132,7 +131,7 @@ def test_an_image_that_was_removed_before_it_was_read_is_void(job: ExtractionJob
 
 def test_no_more_images_are_read_ahead_than_allowed(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
     """Memory is bounded by the batch, not by the shard."""
-    job = replace(job, engine=replace(ENGINE, batch=1))
+    job = replace(job, engine=replace(ENGINE, images_ahead=3))
     worker = extraction._worker_of(job)
     started, load = [], worker._load
     monkeypatch.setattr(worker, "_load", lambda row: started.append(row) or load(row))

@@ -95,13 +95,32 @@ def _local_cluster(workers: int) -> Any:
 
     if "DASK_LOGGING__DISTRIBUTED" not in os.environ:
         logging.getLogger("distributed").setLevel(logging.WARNING)
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.ERROR,
+    with _for_few_long_tasks():
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        )
+
+
+def _for_few_long_tasks() -> Any:
+    """Dask's settings for workers whose tasks take seconds: by default it looks at them fifty to a hundred times a second."""
+    import dask
+
+    return dask.config.set(
+        {
+            "distributed.worker.profile.enabled": False,
+            "distributed.worker.memory.monitor-interval": "1s",
+            "distributed.admin.tick.interval": "500ms",
+            "distributed.admin.system-monitor.interval": "5s",
+            "distributed.admin.system-monitor.gil.enabled": False,
+            # Dask's own 64 KiB gives the memory of each decoded image back to the system, which then has to clear it again
+            "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 * 2**20,
+            "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
+        }
     )
 
 

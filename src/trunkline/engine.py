@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
+from trunkline.backbones.compiled import Compiled
 from trunkline.specs import EngineSpec
 
 LOCAL_READERS, REMOTE_READERS = 2, 16
-BATCHES_AHEAD = 3
+IMAGES_AHEAD, BYTES_AHEAD = 64, 64 * 2**20
+GPU_BATCH = 64  # images a forward pass of a GPU; a processor's follow from its caches
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Engine:
     ----------
     runtime, precision : what executes the backbone.
     batch : images a forward pass.
+    images_ahead : prepared images that wait for the forward pass at most.
     in_flight_bytes : of files and decoded images that a worker holds at most, one image aside.
     """
 
@@ -30,21 +35,17 @@ class Engine:
     threads: int
     readers: int
     batch: int
+    images_ahead: int
     in_flight_bytes: int
 
-    @property
-    def images_ahead(self) -> int:
-        """Prepared images that wait for the forward pass at most."""
-        return BATCHES_AHEAD * self.batch
 
-
-def chosen(
-    spec: EngineSpec, *, runtime: str, precision: str, batch: int, workers: int, threads: int, local_source: bool
-) -> Engine:
+def chosen(spec: EngineSpec, backbone: Compiled, *, runtime: str, workers: int, threads: int, local_source: bool) -> Engine:
     """The engine for a machine: what the spec says, else as many readers as a worker has cores, more where reading means waiting."""
     threads = spec.threads or threads
     readers = spec.readers or max(threads, LOCAL_READERS if local_source else REMOTE_READERS)
-    return Engine(runtime, precision, workers, threads, readers, batch, spec.in_flight_mib * 2**20)
+    image_bytes = 3 * backbone.size**2 * np.dtype(backbone.pixels).itemsize
+    ahead = max(2 * backbone.batch, readers + 1, min(IMAGES_AHEAD, BYTES_AHEAD // image_bytes))
+    return Engine(runtime, backbone.precision, workers, threads, readers, backbone.batch, ahead, spec.in_flight_mib * 2**20)
 
 
 class Budget:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from trunkline.backbones import compiled as module
-from trunkline.backbones.backbone import BATCH
 from trunkline.backbones.compiled import committed_backbone, compiled
 from trunkline.errors import BackboneError, CorruptStore, StoreError
 from trunkline.locations import Location
@@ -29,7 +28,7 @@ def store(compiled_lite0, tmp_path):
 
 def test_it_says_what_it_is(store, lite0_order):
     found = compiled(store, lite0_order)
-    assert (found.size, found.batch, found.pixels) == (224, BATCH, "uint8")
+    assert (found.size, found.batch, found.pixels) == (224, 2, "uint8")
     assert (found.shapes, found.dims) == ({"avg_pool": (1280,)}, {"avg_pool": 1280})
     assert found.runs_on_tensorflow
     # the published 407 million multiply-adds, less the classifier's 1.28
@@ -48,13 +47,13 @@ def test_weights_are_kept_in_full_precision(store, lite0_order):
 def test_golden_vectors_are_features(store, lite0_order):
     golden = compiled(store, lite0_order).golden()
     assert {layer: (values.shape, values.dtype) for layer, values in golden.items()} == {
-        "avg_pool": ((BATCH, 1280), np.dtype(np.float32))
+        "avg_pool": ((8, 1280), np.dtype(np.float32))
     }
     values = golden["avg_pool"]
     assert np.isfinite(values).all()
     assert values.min() >= 0
     assert values.max() <= 6
-    assert len(np.unique(values.round(3), axis=0)) == BATCH
+    assert len(np.unique(values.round(3), axis=0)) == 8
 
 
 def test_it_is_compiled_once(store, lite0_order, monkeypatch):
@@ -138,7 +137,7 @@ def test_bfloat16_shares_the_files_of_float32(store, lite0_order):
 
 def test_the_backbone_of_a_commit_is_found_by_its_recipe_and_batch(store, lite0_order):
     found = compiled(store, lite0_order)
-    assert committed_backbone(store, lite0_order.recipe, str(BATCH)) == found
+    assert committed_backbone(store, lite0_order.recipe, str(2)) == found
     assert committed_backbone(store, lite0_order.recipe, None) == found
     with pytest.raises(StoreError, match=r"does not hold the compiled backbone .* Run `trunkline extract` with the same spec"):
         committed_backbone(store, lite0_order.recipe, "7")

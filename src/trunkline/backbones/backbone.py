@@ -9,7 +9,7 @@ from pydantic import Field
 
 from trunkline.specs import Spec
 
-BATCH = 32  # images a forward pass, unless the network's maps are too large for it
+BATCH = 32  # images a forward pass, unless the network's feature maps are too large for the processor's caches
 
 Channels = tuple[float, float, float]
 

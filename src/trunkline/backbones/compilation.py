@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.backbones.backbone import Backbone, Layer
-from trunkline.backbones.golden import golden_pixels
+from trunkline.backbones.golden import golden_pixels, in_batches
 from trunkline.errors import BackboneError, RunError
 from trunkline.specs import Recipe, Spec
 
@@ -110,8 +110,7 @@ def _compile_keras(order: Order, folder: Path) -> tuple[dict[str, Any], dict[str
 
     signature = tf.TensorSpec((batch, recipe.size, recipe.size, 3), recipe.pixels, name="pixels")
     function = tf.function(lambda pixels: model(pixels, training=False), input_signature=[signature])
-    pixels = golden_pixels(recipe.size, batch).astype(recipe.pixels)
-    golden = {layer: np.asarray(values) for layer, values in function(pixels).items()}
+    golden = in_batches(function, golden_pixels(recipe.size, batch).astype(recipe.pixels), batch)
     _refuse_what_is_not_finite(golden, backbone)
     # half-precision weights are OpenVINO's default; they would move every feature
     openvino.save_model(openvino.convert_model(function.get_concrete_function()), folder / "model.xml", compress_to_fp16=False)

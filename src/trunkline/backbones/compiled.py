@@ -69,7 +69,7 @@ class Compiled:
         return content
 
     def golden(self) -> dict[str, NDArray[np.float32]]:
-        """Layer → (batch, dim) float32: what the reference computed on the golden pixels."""
+        """Layer → (n, dim) float32: what the reference computed on the golden pixels."""
         with np.load(io.BytesIO(self.file("golden.npz")), allow_pickle=False) as file:
             return {layer: file[layer] for layer in self.shapes}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,23 @@ from trunkline.errors import GoldenMismatch
 MIN_COSINES = {"f32": 0.9999, "bf16": 0.95, "mixed_float16": 0.999}  # by precision; a wrong network is far below any of them
 
 
+LEAST_IMAGES = 8
+
+Run = Callable[[NDArray[Any]], Mapping[str, Any]]
+
+
 def golden_pixels(size: int, batch: int) -> NDArray[np.uint8]:
-    """Fixed images, (batch, size, size, 3) uint8: waves of many lengths and directions, so that every channel has something to see."""
+    """Fixed images: waves of many lengths and directions, so that every channel has something to see.
+
+    Returns
+    -------
+    (n, size, size, 3) uint8, whole batches, at least 8 images.
+    """
+    count = batch * -(-LEAST_IMAGES // batch)
     y, x = np.mgrid[0:size, 0:size].astype(np.float64) / size
     images = []
-    for number in range(batch):
-        angle, waves = np.pi * number / batch, 1.0 + number
+    for number in range(count):
+        angle, waves = np.pi * number / count, 1.0 + number
         along = x * np.cos(angle) + y * np.sin(angle)
         channels = [np.sin(2.0 * np.pi * (waves * along + phase)) for phase in (0.0, 1.0 / 3.0, 2.0 / 3.0)]
         images.append(np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)))
@@ -54,3 +66,9 @@ def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(both_zero, 1.0, np.einsum("ij,ij->i", a, b) / norms)
+
+
+def in_batches(run: Run, pixels: NDArray[Any], batch: int) -> dict[str, NDArray[np.float32]]:
+    """What `run`, which takes `batch` images at a time, makes of a whole number of batches: layer → (n, dim)."""
+    parts = [run(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
+    return {layer: np.concatenate([np.asarray(part[layer], np.float32) for part in parts]) for layer in parts[0]}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.backbones.compiled import Compiled
-from trunkline.backbones.golden import check, golden_pixels
+from trunkline.backbones.golden import check, golden_pixels, in_batches
 from trunkline.errors import SpecError
 
 
@@ -59,7 +59,8 @@ def load(name: str, compiled: Compiled, threads: int) -> Runtime:
         if key not in _loaded:
             runtime = RUNTIMES[name](compiled, threads)
             pixels = golden_pixels(compiled.size, compiled.batch).astype(compiled.pixels)
-            check(runtime.run(pixels), compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
+            computed = in_batches(runtime.run, pixels, compiled.batch)
+            check(computed, compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
             _loaded.clear()  # one backbone at a time in memory
             _loaded[key] = runtime
         return _loaded[key]

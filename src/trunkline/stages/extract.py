@@ -12,7 +12,7 @@ from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.resolution import order_of, resolve
 from trunkline.blocks import Status
 from trunkline.cluster import Cluster
-from trunkline.engine import Engine, chosen
+from trunkline.engine import GPU_BATCH, Engine, chosen
 from trunkline.errors import DataError, StoreError, TooManyBadImages
 from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
 from trunkline.locations import Location, storage_errors_in_words
@@ -74,6 +74,8 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
         raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
     dataset.source.check()
     order = order_of(spec)
+    if cluster.kind == "cuda" and order.batch is None:
+        order = order.model_copy(update={"batch": GPU_BATCH})
     progress(Step("extract", 0, None, "preparing the backbone"))
     backbone = compiled(store.root, order)
     features = _feature_set(store, dataset, order.recipe, spec, manifest, backbone, cluster)
@@ -213,9 +215,8 @@ def _account(features: FeatureSet, manifest: Manifest) -> Account:
 def _engine(spec: RunSpec, backbone: Compiled, cluster: Cluster, dataset: Dataset) -> Engine:
     return chosen(
         spec.engine,
+        backbone,
         runtime=_runtime(spec, backbone, cluster),
-        precision=spec.precision,
-        batch=backbone.batch,
         workers=cluster.executor.workers,
         threads=cluster.executor.threads,
         local_source=dataset.source.root.is_local,
