@@ -87,7 +87,7 @@ class Cluster:
         if not workers:
             raise RunError(f"The Dask scheduler {client.scheduler.address} has no workers. Start some, then start this again.")
         cores = len(os.sched_getaffinity(0))
-        return DaskExecutor(client, workers, max(1, cores // workers) if self.kind == "local" else 1)
+        return DaskExecutor(client, workers, max(1, cores // workers) if self.kind in ("local", "cuda") else 1)
 
 
 def _local_cluster(workers: int) -> Any:

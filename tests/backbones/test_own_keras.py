@@ -112,9 +112,12 @@ def test_networks_of_any_size(tmp_path):
     keras = import_keras()
     image = keras.Input((None, None, 3))
     path = saved(keras.Model(image, keras.layers.Conv2D(2, 3, name="conv")(image)), tmp_path / "net.keras")
-    whole = load(path, 32)
-    assert whole.input.shape == (None, None, None, 3)
+    assert load(path).input.shape == (None, None, None, 3)
+    whole = load(path, 32)  # every map has its size, which is what compiling it needs
+    assert (whole.input.shape, whole.get_layer("conv").output.shape) == ((None, 32, 32, 3), (None, 30, 30, 2))
     assert default_cut(whole) == "conv"
+    images = np.ones((1, 32, 32, 3), np.float32)
+    np.testing.assert_array_equal(whole(images), load(path)(images))
 
 
 @pytest.mark.slow

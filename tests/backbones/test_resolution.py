@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trunkline.backbones.resolution import order_of, resolve
+from trunkline.backbones.weights import Weights
 from trunkline.errors import BackboneError
 from trunkline.images import DECODER, KERAS_DECODER
 from trunkline.specs import RunSpec, build_spec
@@ -92,6 +95,44 @@ def test_untrained_networks_are_refused_unless_asked_for():
 def test_a_file_of_ones_own_has_its_own_weights():
     with pytest.raises(BackboneError, match=r"net\.onnx holds its own weights, and weights 'random' were given too"):
         resolve(spec(backbone="net.onnx", weights="random"))
+
+
+@pytest.mark.parametrize("cut", ["", "150"])
+def test_a_name_that_looks_like_a_number_is_a_name(monkeypatch, cut):
+    """Older exports of ONNX name their values 0, 101, 102 and so on."""
+    from trunkline.backbones import resolution
+    from trunkline.backbones.backbone import Backbone, Layer, Normalisation
+    from trunkline.backbones.compilation import Cuts
+
+    backbone = Backbone(name="net.onnx", family="own", size=32, normalisation=Normalisation(), cut=cut)
+    places = Cuts([Layer(str(name), "Conv", (3,)) for name in (0, 101, *range(102, 400))], cut="150", parameters=0)
+    monkeypatch.setattr(resolution, "described", lambda *_: (backbone, Weights("0" * 64, Path("net.onnx"), "here")))
+    monkeypatch.setattr(resolution, "cuts", lambda _: places)
+    assert resolve(spec(backbone="net.onnx")).layers == ("150",)
+    assert resolve(spec(backbone="net.onnx", layers=["150", "101", "5", "-1"])).layers == ("150", "101", "105", "399")
+
+
+@pytest.mark.parametrize("said", [{"precision": "mixed_float16"}, {"runtime": "tensorflow"}], ids=["precision", "runtime"])
+def test_what_an_onnx_network_cannot_run_on_is_refused_at_once(monkeypatch, said):
+    from trunkline.backbones import resolution
+    from trunkline.backbones.backbone import Backbone, Normalisation
+
+    backbone = Backbone(name="net.onnx", family="own", size=32, normalisation=Normalisation(), cut="x")
+    monkeypatch.setattr(resolution, "described", lambda *_: (backbone, Weights("0" * 64, Path("net.onnx"), "here")))
+    with pytest.raises(BackboneError, match=r"net\.onnx is an ONNX network, which runs on openvino only"):
+        resolve(spec(backbone="net.onnx", **said))
+
+
+def test_a_users_keras_network_keeps_the_precision_it_was_saved_with(monkeypatch):
+    from trunkline.backbones import resolution
+    from trunkline.backbones.backbone import Backbone, Normalisation
+
+    backbone = Backbone(name="net.keras", family="own", size=32, normalisation=Normalisation(), cut="x")
+    monkeypatch.setattr(resolution, "described", lambda *_: (backbone, Weights("0" * 64, Path("net.keras"), "here")))
+    with pytest.raises(
+        BackboneError, match=r"net\.keras carry the precision they were saved with, so mixed_float16 would change nothing"
+    ):
+        resolve(spec(backbone="net.keras", precision="mixed_float16"))
 
 
 @pytest.mark.parametrize("layer", ["../x", "a/b", "", ".hidden", "--", "a b", "x\n"])

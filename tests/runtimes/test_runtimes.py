@@ -159,7 +159,7 @@ def test_bfloat16_is_near_and_not_equal_where_the_processor_has_it(lite0, pictur
 def test_bfloat16_is_refused_where_the_processor_lacks_it(lite0, monkeypatch):
     from trunkline.runtimes import openvino as module
 
-    monkeypatch.setattr(module, "has_bf16", lambda _: False)
+    monkeypatch.setattr(module, "has_bf16", lambda: False)
     with pytest.raises(SpecError, match=r"precision bf16: this processor has no bfloat16 .* Use --precision f32"):
         runtimes.load("openvino", replace(lite0, precision="bf16", location=lite0.location), 2)
 

@@ -71,6 +71,23 @@ def test_features_that_were_tampered_with_are_found(audited: Path):
     assert "not those that were committed" in found.findings[0].detail
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_object_is_found_and_the_others_are_checked_all_the_same(audited: Path, damage: str):
+    (place,) = sorted((feature_set_in(audited) / "features.zarr" / "avg_pool" / "c").glob("1/*"))
+    content = bytearray(place.read_bytes())
+    content[200] ^= 0xFF
+    if damage == "gone":
+        place.unlink()
+    else:
+        place.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    (found,) = audit(str(audited), sample=ALL)
+    assert found.kinds.keys() == {"damaged"}
+    assert {finding.row // 64 for finding in found.findings} == {1}
+    assert found.equal_bits == 160 - len(found.findings)
+    if damage != "flipped":
+        assert len(found.findings) == 64
+
+
 def test_features_that_another_network_made_deviate(audited: Path, monkeypatch: pytest.MonkeyPatch):
     """As after an update of a library that computes something else: same bytes, other features."""
     from trunkline.runtimes.openvino import OpenVinoRuntime

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ class Cuts:
 def in_its_own_process(action: str, order: Order | Network, folder: Path) -> dict[str, Any]:
     """Run an action; what it says. Raises BackboneError for a user's mistake, RunError for ours."""
     command = [sys.executable, "-m", "trunkline.backbones.compilation", action, order.model_dump_json(), str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    on_the_processor = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # the reference is exact, and leaves GPUs to the workers
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=on_the_processor)
     if ended.returncode == BackboneError.exit_code:
         raise BackboneError(ended.stdout.strip().rsplit("\n", 1)[-1])
     if ended.returncode:

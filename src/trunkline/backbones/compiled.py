@@ -83,11 +83,14 @@ def compiled(store: Location, order: Order) -> Compiled:
 
 
 def committed_backbone(store: Location, recipe: Recipe, batch: str | None) -> Compiled:
-    """The backbone that features were committed with, `batch` being the commit's. Raises StoreError where it is not in the store."""
-    for asked in (None, int(batch) if batch else None):
-        location = _place(store, recipe, asked)
-        if (location / "backbone.json").exists() and batch in (None, str((found := _load(location, recipe)).batch)):
-            return found
+    """The backbone that features were committed with, in the commit's batch, else in the one that is there.
+
+    Raises StoreError where none is in the store.
+    """
+    places = [_place(store, recipe, asked) for asked in (int(batch) if batch else None, None)]
+    found = [_load(place, recipe) for place in places if (place / "backbone.json").exists()]
+    if found:
+        return next((each for each in found if str(each.batch) == batch), found[0])
     raise StoreError(
         f"{store} does not hold the compiled backbone of the recipe {recipe.digest()} any more. Run `trunkline extract` with the same "
         "spec: it is compiled again, and nothing is extracted twice."

@@ -32,8 +32,8 @@ def golden_pixels(size: int, batch: int) -> NDArray[np.uint8]:
         angle, waves = np.pi * number / count, 1.0 + number
         along = x * np.cos(angle) + y * np.sin(angle)
         channels = [np.sin(2.0 * np.pi * (waves * along + phase)) for phase in (0.0, 1.0 / 3.0, 2.0 / 3.0)]
-        images.append(np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)))
-    return np.stack(images).astype(np.uint8)
+        images.append(np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)).astype(np.uint8))
+    return np.stack(images)
 
 
 def check(

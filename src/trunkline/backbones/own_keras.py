@@ -113,9 +113,10 @@ def _flat(keras: Any, loaded: Any, path: Path, size: int | None) -> Any:
         raise BackboneError(
             f"{path} takes images of {height} x {width} pixels, not {size} x {size}. Write its own size into the YAML."
         )
-    if not any(isinstance(layer, keras.Model) for layer in loaded.layers) and shapes[0][0] is None:
+    wanted = (None, size or height, size or width, 3)
+    if not any(isinstance(layer, keras.Model) for layer in loaded.layers) and shapes[0] == wanted:
         return keras.Model(loaded.inputs[0], loaded.outputs)
-    return _Flattening(keras).of(loaded, shapes[0])
+    return _Flattening(keras).of(loaded, wanted)
 
 
 class _Flattening:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from functools import cache
+import time
+from functools import cache, lru_cache
 from pathlib import Path
 
 from trunkline.backbones import onnx_network, own
@@ -14,8 +15,10 @@ from trunkline.backbones.compilation import Cuts, Network, Order, in_its_own_pro
 from trunkline.backbones.weights import Weights, cache_folder, locate
 from trunkline.errors import BackboneError
 from trunkline.images import DECODER, KERAS_DECODER
+from trunkline.locations import Location
 from trunkline.specs import Preparation, Recipe, RunSpec
 
+SECONDS_KEPT = 600
 ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -34,7 +37,8 @@ def order_of(spec: RunSpec) -> Order:
     """
     backbone, weights = described(spec.backbone, spec.weights)
     network = Network(backbone=backbone, weights=weights.path, size=spec.preparation.size or backbone.size)
-    names = tuple(_name(network, layer) for layer in spec.layers or (backbone.cut or cuts(network).cut,))
+    _refuse_what_cannot_run(spec, network)
+    names = tuple(_name(network, layer) for layer in spec.layers) or (_safe(network, backbone.cut or cuts(network).cut),)
     if len(set(names)) != len(names):
         raise BackboneError(
             f"The layers {', '.join(spec.layers)} of {backbone.name} name the same one twice: {', '.join(names)}."
@@ -56,14 +60,37 @@ def order_of(spec: RunSpec) -> Order:
 
 def described(name: str, weights: str | None) -> tuple[Backbone, Weights]:
     """A backbone of the catalogue or of a user's file, and where its weights are."""
+    if own.is_own(name) and weights is not None:
+        raise BackboneError(f"{name} holds its own weights, and weights {weights!r} were given too; leave them out.")
+    remote = not Location.of(name if own.is_own(name) else weights or "/").is_local
+    return _remote(name, weights, int(time.monotonic() // SECONDS_KEPT)) if remote else _described(name, weights)
+
+
+@lru_cache(maxsize=8)
+def _remote(name: str, weights: str | None, _period: int) -> tuple[Backbone, Weights]:
+    """Every stage of a run asks: what lies at a URL is fetched once in a while, not each time."""
+    return _described(name, weights)
+
+
+def _described(name: str, weights: str | None) -> tuple[Backbone, Weights]:
     if not own.is_own(name):
         backbone = find(name)
         return backbone, locate(backbone, weights)
-    if weights is not None:
-        raise BackboneError(f"{name} holds its own weights, and weights {weights!r} were given too; leave them out.")
     backbone = own.describe(name)
     path = own.fetch(name, cache_folder("own"))
     return backbone, Weights(own.digest(path), path, name)
+
+
+def _refuse_what_cannot_run(spec: RunSpec, network: Network) -> None:
+    if network.onnx and (spec.runtime == "tensorflow" or spec.precision == "mixed_float16"):
+        raise BackboneError(
+            f"{network.backbone.name} is an ONNX network, which runs on openvino only: use precision f32 or bf16, and leave runtime out."
+        )
+    if network.backbone.family == "own" and spec.precision == "mixed_float16":
+        raise BackboneError(
+            f"The layers of {network.backbone.name} carry the precision they were saved with, so mixed_float16 would change nothing. Save "
+            "the network with Keras's mixed_float16 policy, and use precision f32 here."
+        )
 
 
 @cache
@@ -74,11 +101,15 @@ def cuts(network: Network) -> Cuts:
 
 
 def _name(network: Network, layer: str) -> str:
-    """A layer's name, which becomes its array's; its number counts from 0, or from the end where it is negative."""
-    if re.fullmatch(r"-?\d{1,9}", layer):
-        name = _numbered(network, int(layer))
-    else:
-        name = onnx_network.safe_name(layer) if network.onnx else layer
+    """A layer by its name, or by its number, which counts from 0, or from the end where it is negative. A name goes before a number."""
+    if re.fullmatch(r"-?\d{1,9}", layer) and layer not in (each.name for each in cuts(network).layers):
+        return _safe(network, _numbered(network, int(layer)))
+    return _safe(network, layer)
+
+
+def _safe(network: Network, layer: str) -> str:
+    """The name, which becomes that of its array."""
+    name = onnx_network.safe_name(layer) if network.onnx else layer
     if not ARRAY_NAME.fullmatch(name):
         raise BackboneError(
             f"The layer {name!r} of {network.backbone.name} cannot name an array: that takes letters, digits and '._-', and no leading "

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -245,12 +246,19 @@ class _Announcement:
 
 def _checksum(path: Path, kind: str) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, kind).hexdigest()
+        seen = path.stat()
+        return _checksum_of(path, kind, seen.st_size, seen.st_mtime_ns)
     except OSError as error:
         raise BackboneError(
             f"The weights file {path} cannot be read ({error.strerror}). Check its permissions, or give another one."
         ) from error
+
+
+@lru_cache(maxsize=16)
+def _checksum_of(path: Path, kind: str, _size: int, _changed: int) -> str:
+    """Computed once a process for a file that stays as it is: every stage of a run asks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def _without_secrets(url: str) -> str:

@@ -42,6 +42,18 @@ _loaded: dict[tuple[str, str, str], Runtime] = {}
 _loading = threading.Lock()
 
 
+def refuse_what_cannot_run(name: str, compiled: Compiled) -> None:
+    """Raises SpecError for a runtime that there is not, or that cannot execute this network in its precision on this machine."""
+    if name not in RUNTIMES:
+        raise SpecError(f"There is no runtime {name!r}; there are: {', '.join(RUNTIMES)}.")
+    if name == "tensorflow" and not compiled.runs_on_tensorflow:
+        raise SpecError("An ONNX network runs on openvino only; leave runtime out, or choose a cluster of CPU workers.")
+    if name == "openvino" and compiled.precision == "bf16":
+        from trunkline.runtimes.openvino import refuse_bf16_elsewhere
+
+        refuse_bf16_elsewhere()
+
+
 def load(name: str, compiled: Compiled, threads: int) -> Runtime:
     """The runtime of this process for a compiled backbone: loaded and checked against the golden vectors once, then kept.
 
@@ -50,10 +62,7 @@ def load(name: str, compiled: Compiled, threads: int) -> Runtime:
     GoldenMismatch : it does not compute what the reference computed.
     SpecError : no such runtime, or not for this network or in this precision on this machine.
     """
-    if name not in RUNTIMES:
-        raise SpecError(f"There is no runtime {name!r}; there are: {', '.join(RUNTIMES)}.")
-    if name == "tensorflow" and not compiled.runs_on_tensorflow:
-        raise SpecError("An ONNX network runs on openvino only; leave runtime out, or choose a cluster of CPU workers.")
+    refuse_what_cannot_run(name, compiled)
     with _loading:
         key = (name, compiled.location.uri, compiled.precision)
         if key not in _loaded:

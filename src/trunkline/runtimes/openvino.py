@@ -17,11 +17,6 @@ class OpenVinoRuntime:
 
     def __init__(self, compiled: Compiled, threads: int) -> None:
         core = openvino.Core()
-        if compiled.precision == "bf16" and not has_bf16(core):
-            raise SpecError(
-                "precision bf16: this processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX), where it would be slower than f32, not "
-                "faster. Use --precision f32, or workers that have it."
-            )
         network = core.read_model(compiled.file("model.xml"), compiled.file("model.bin"))
         settings = {
             "INFERENCE_PRECISION_HINT": compiled.precision,  # else it takes bf16 by itself where the processor has it
@@ -42,6 +37,15 @@ class OpenVinoRuntime:
         return {"runtime": "openvino", "openvino": openvino.get_version(), "precision": self._precision}
 
 
-def has_bf16(core: openvino.Core | None = None) -> bool:
+def has_bf16() -> bool:
     """Whether this machine's processor computes in bfloat16."""
-    return "BF16" in (core or openvino.Core()).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def refuse_bf16_elsewhere() -> None:
+    """Raises SpecError where the processor lacks bfloat16."""
+    if not has_bf16():
+        raise SpecError(
+            "precision bf16: this processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX), so it would be slower than f32, not "
+            "faster. Use --precision f32, or workers that have it."
+        )

@@ -25,17 +25,20 @@ class TensorFlowRuntime:
             with contextlib.suppress(RuntimeError):  # TensorFlow was used in this process before; its threads are fixed
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+        with contextlib.suppress(RuntimeError):  # likewise
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.keras")
             path.write_bytes(compiled.file("model.keras"))
             model = keras.models.load_model(path, safe_mode=True, compile=False)
         self._version, self._precision = tf.__version__, compiled.precision
+        gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.get_visible_devices("GPU")]
+        self._device = ", ".join(str(gpu.get("device_name", "GPU")) for gpu in gpus) or "CPU"
         self._function: Any = tf.function(lambda pixels: model(pixels, training=False), jit_compile=True)
 
     def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         return {layer: np.asarray(values, np.float32) for layer, values in self._function(pixels).items()}
 
     def fingerprint(self) -> dict[str, str]:
-        return {"runtime": "tensorflow", "tensorflow": self._version, "precision": self._precision}
+        return {"runtime": "tensorflow", "tensorflow": self._version, "precision": self._precision, "device": self._device}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trunkline.backbones.compiled import committed_backbone
 from trunkline.backbones.golden import cosines
 from trunkline.blocks import feature_digest
-from trunkline.errors import DataError, StoreError, did_you_mean
+from trunkline.errors import CorruptStore, DataError, StoreError, did_you_mean
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
@@ -91,61 +91,81 @@ def audit(
 
 def _audit(root: FeatureStore, feature_set: FeatureSet, sample: int, seed: int, progress: Progress) -> Audited:
     features = Features(feature_set)
-    committed = _committed(features)
-    rows = sampled(features, sample, seed)
-    environment = next(iter(committed.values()))[1] if committed else {}
-    backbone = committed_backbone(root.root, feature_set.recipe, environment.get("batch"))
-    again = Reextraction(features, backbone, feature_set.recipe, environment.get("runtime", "openvino"))
-    judge = _Judge(features, committed, again.environment)
-    progress(Step("audit", 0, len(rows)))
-    for number, each in enumerate(again.of(rows), start=1):
-        judge.see(each)
-        progress(Step("audit", number, len(rows)))
-    return judge.verdict(len(rows))
+    committed = _committed(features, sampled(features, sample, seed))
+    judge = _Judge(features, committed)
+    progress(Step("audit", 0, len(committed)))
+    for (runtime, batch), rows in _alike(committed).items():
+        backbone = committed_backbone(root.root, feature_set.recipe, batch)
+        again = Reextraction(features, backbone, feature_set.recipe, runtime)
+        for each in again.of(rows):
+            judge.see(each, again.environment)
+            progress(Step("audit", judge.seen, len(committed)))
+    return judge.verdict(len(committed))
 
 
-def _committed(features: Features) -> dict[int, tuple[Mapping[str, Any], Mapping[str, str]]]:
-    """Row → its line of the commit record, and the environment that computed it."""
-    return {
-        line["row"]: (line, commit.environment)
-        for commit in features.commits()
-        for line in commit.table.select(["row", "sha256", "feature"]).to_pylist()
-    }
+@dataclass(frozen=True)
+class _Committed:
+    """What the commit record of a shard says of one row."""
+
+    sha256: str
+    feature: str
+    environment: Mapping[str, str]
+    record: str
+
+
+def _committed(features: Features, rows: NDArray[np.int64]) -> dict[int, _Committed]:
+    found: dict[int, _Committed] = {}
+    for commit in features.commits():
+        first, last = np.searchsorted(rows, (commit.shard.start, commit.shard.stop))
+        for row in rows[first:last].tolist():
+            line = commit.table.slice(row - commit.shard.start, 1).to_pylist()[0]
+            found[row] = _Committed(line["sha256"], line["feature"], commit.environment, f"commits/{commit.shard.name}.parquet")
+    return found
+
+
+def _alike(committed: Mapping[int, _Committed]) -> dict[tuple[str, str | None], NDArray[np.int64]]:
+    """The rows by the runtime and batch that computed them, ascending."""
+    groups: dict[tuple[str, str | None], list[int]] = {}
+    for row, each in committed.items():
+        groups.setdefault((each.environment.get("runtime", "openvino"), each.environment.get("batch")), []).append(row)
+    return {key: np.array(rows, np.int64) for key, rows in groups.items()}
 
 
 class _Judge:
     """What was seen so far of one feature set."""
 
-    def __init__(
-        self,
-        features: Features,
-        committed: Mapping[int, tuple[Mapping[str, Any], Mapping[str, str]]],
-        environment: Mapping[str, str],
-    ) -> None:
-        self._features, self._committed, self._environment = features, committed, environment
+    def __init__(self, features: Features, committed: Mapping[int, _Committed]) -> None:
+        self._features, self._committed = features, committed
         self._least = LEAST_COSINES[features.recipe.precision]
         self._findings: list[Finding] = []
-        self._same_bytes = self._same_environment = self._equal = 0
+        self.seen = self._same_bytes = self._same_environment = self._equal = 0
         self._deviations: list[float] = []
         self._cosines: list[float] = []
 
-    def see(self, again: Again) -> None:
-        line, environment = self._committed[again.row]
-        stored = {layer: self._features.read(np.array([again.row]), layer)[0] for layer in self._features.layers}
-        if feature_digest(list(stored.values())) != line["feature"]:
-            self._find(
-                again, "damaged", "the stored features are not those that were committed; delete the shard's record, and run"
-            )
+    def see(self, again: Again, environment: Mapping[str, str]) -> None:
+        """`environment` is what extracted it again."""
+        self.seen += 1
+        committed = self._committed[again.row]
+        advice = f"delete {committed.record}, and run: its shard is extracted again"
+        try:
+            stored = {layer: self._features.read(np.array([again.row]), layer)[0] for layer in self._features.layers}
+        except CorruptStore as error:
+            self._find(again, "damaged", f"the stored features cannot be read ({error})")
+            return
+        if feature_digest(list(stored.values())) != committed.feature:
+            self._find(again, "damaged", f"the stored features are not those that were committed; {advice}")
         elif again.reason:
             self._find(again, again.reason, "its image cannot be read any more")
-        elif again.sha256 != line["sha256"]:
+        elif again.sha256 != committed.sha256:
             self._find(again, "changed", "the source holds other bytes now; scan again, and its features are made anew")
         else:
             self._same_bytes += 1
-            self._compare(again, stored, same_environment=environment == self._environment)
+            self._compare(again, stored, same_environment=committed.environment == environment)
 
     def _compare(self, again: Again, stored: Mapping[str, NDArray[np.float32]], *, same_environment: bool) -> None:
-        cosine = min(float(cosines(again.features[layer][None], values[None])[0]) for layer, values in stored.items())
+        cosine = min(
+            float(np.nan_to_num(cosines(again.features[layer][None], values[None])[0])) for layer, values in stored.items()
+        )
         deviation = max(float(np.abs(again.features[layer] - values).max()) for layer, values in stored.items())
         equal = all(np.array_equal(again.features[layer], values) for layer, values in stored.items())
         self._same_environment += same_environment

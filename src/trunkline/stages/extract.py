@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trunkline import runtimes
 from trunkline.accounting import Account, RowCounts, account
+from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.resolution import order_of, resolve
 from trunkline.blocks import Status
@@ -21,8 +23,9 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.projection import Projection
 from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
-from trunkline.specs import Recipe, RunSpec
+from trunkline.specs import RunSpec
 from trunkline.stages.effects import Effect, measured, stored
+from trunkline.store.commits import Commits
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.layout import ArrayLayout
@@ -74,12 +77,20 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
         raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
     dataset.source.check()
     order = order_of(spec)
-    if cluster.kind == "cuda" and order.batch is None:
+    if order.batch is None and _is_for_gpus(spec, order, cluster):
         order = order.model_copy(update={"batch": GPU_BATCH})
     progress(Step("extract", 0, None, "preparing the backbone"))
     backbone = compiled(store.root, order)
-    features = _feature_set(store, dataset, order.recipe, spec, manifest, backbone, cluster)
-    shards = list(plan(manifest.spans, features.layout.rows_per_shard))
+    location = store.feature_set_location(dataset.name, order.recipe)
+    layout = _layout(location, spec, manifest, backbone, cluster)
+    shards = list(plan(manifest.spans, layout.rows_per_shard))
+    missing = remaining(shards, Commits(location / "commits").done())
+    projection = Projection.of(layout, sum(shard.rows for shard in missing), store.root)
+    if missing:
+        projection.refuse_what_does_not_fit()
+        if cluster.kind in ("inline", "local"):
+            runtimes.refuse_what_cannot_run(_runtime(spec, backbone, cluster), backbone)
+    features = FeatureSet.create(location, order.recipe, layout)
     engine: Engine | None = None
     fresh: list[ShardReceipt] = []
     done = features.commits.done()
@@ -90,8 +101,6 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
                 features.arrays.grow(manifest.rows)
             todo = remaining(shards, features.commits.done())
             if todo:
-                projection = Projection.of(features.layout, sum(shard.rows for shard in todo), store.root)
-                projection.refuse_what_does_not_fit()
                 progress(Step("extract", 0, None, f"{projection}; starting workers"))
                 engine = _engine(spec, backbone, cluster, dataset)
                 job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
@@ -114,16 +123,8 @@ def survey(spec: RunSpec) -> ExtractReceipt:
     return _receipt(features, after, [], None, stored(features), time.monotonic() - started)
 
 
-def _feature_set(
-    store: FeatureStore,
-    dataset: Dataset,
-    recipe: Recipe,
-    spec: RunSpec,
-    manifest: Manifest,
-    backbone: Compiled,
-    cluster: Cluster,
-) -> FeatureSet:
-    location = store.feature_set_location(dataset.name, recipe)
+def _layout(location: Location, spec: RunSpec, manifest: Manifest, backbone: Compiled, cluster: Cluster) -> ArrayLayout:
+    """How the features lie, or will lie; nothing is created."""
     rows = spec.storage.rows_per_shard
     if (location / "layout.json").exists():
         there = FeatureSet.open(location).layout.rows_per_shard
@@ -137,7 +138,7 @@ def _feature_set(
         images = sum(stop - start for start, stop in manifest.spans)
         rows = rows_per_shard(images, 4 * max(backbone.dims.values()), seconds, cluster.workers)
     maps = {layer: shape for layer, shape in backbone.shapes.items() if len(shape) > 1}
-    return FeatureSet.create(location, recipe, ArrayLayout(spec.storage.format, rows, backbone.dims, maps=maps))
+    return ArrayLayout(spec.storage.format, rows, backbone.dims, maps=maps)
 
 
 def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: float, progress: Progress) -> list[ShardReceipt]:
@@ -210,6 +211,10 @@ def _receipt(
 
 def _account(features: FeatureSet, manifest: Manifest) -> Account:
     return account(manifest, (features.commits.read(name) for name in sorted(features.commits.done())))
+
+
+def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:
+    return cluster.kind == "cuda" and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
 
 
 def _engine(spec: RunSpec, backbone: Compiled, cluster: Cluster, dataset: Dataset) -> Engine:

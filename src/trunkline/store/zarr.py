@@ -11,6 +11,7 @@ import zarr.codecs
 import zarr.storage
 from numpy.typing import NDArray
 
+from trunkline.errors import CorruptStore
 from trunkline.locations import Location
 from trunkline.shards import Shard
 from trunkline.store.layout import ArrayLayout
@@ -52,7 +53,14 @@ class ZarrArrays:
             self._array(layer)[shard.start : shard.stop] = block.reshape(shard.rows, *self._layout.shape(layer))
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
-        return np.asarray(self._array(layer)[start:stop]).reshape(stop - start, self._layout.dims[layer])
+        try:
+            rows = np.asarray(self._array(layer)[start:stop])
+        except (RuntimeError, ValueError) as error:  # what codecs raise: a checksum that does not match, a broken frame
+            raise CorruptStore(
+                f"Rows {start} to {stop} of {self._root / layer} are damaged ({error}). Restore the object, or delete the commit records "
+                "of these rows, so that they are extracted again."
+            ) from error
+        return rows.reshape(stop - start, self._layout.dims[layer])
 
     def seal(self, committed: Sequence[Shard]) -> None:
         """Nothing to do: objects are final when they are written."""
