@@ -10,6 +10,7 @@ import pytest
 from trunkline.backbones.catalogue import find
 from trunkline.backbones.efficientnet_lite import SCALES, Scale, blocks, keras_weights
 from trunkline.backbones.torch_files import read_state_dict
+from trunkline.backbones.weights import locate
 
 
 def parameters(name: str) -> int:
@@ -58,7 +59,7 @@ def test_widths_are_never_rounded_down_by_more_than_a_tenth():
 
 
 def test_every_learned_value_of_the_checkpoint_is_placed_once():
-    checkpoint = read_state_dict(find("efficientnet-lite0").weights_path())
+    checkpoint = read_state_dict(locate(find("efficientnet-lite0"), None).path)
     placed = keras_weights("efficientnet-lite0", checkpoint)
     used = [values for each in placed.values() for values in each]
     there = [value for name, value in checkpoint.items() if not name.endswith("num_batches_tracked")]
@@ -69,7 +70,7 @@ def test_every_learned_value_of_the_checkpoint_is_placed_once():
 
 
 def test_kernels_are_turned_the_way_keras_reads_them():
-    checkpoint = read_state_dict(find("efficientnet-lite0").weights_path())
+    checkpoint = read_state_dict(locate(find("efficientnet-lite0"), None).path)
     placed = keras_weights("efficientnet-lite0", checkpoint)
     [stem], theirs = placed["stem_conv"], checkpoint["_conv_stem.weight"]
     assert stem.shape == (3, 3, 3, 32)

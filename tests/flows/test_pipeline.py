@@ -88,7 +88,7 @@ def test_runs_carry_names_that_people_understand(
     store, *_ = finished
     flow_runs = [run for run in ask(prefect_environment, "flow_runs") if run["parameters"]["spec"]["store"] == str(store)]
     assert [run["state_type"] for run in flow_runs] == ["COMPLETED", "COMPLETED"]
-    assert {run["name"] for run in flow_runs} == {"digits through efficientnet-lite0 at avg_pool"}
+    assert {run["name"] for run in flow_runs} == {"digits through efficientnet-lite0"}
     names = {run["name"] for run in ask(prefect_environment, "task_runs", flow_runs={"id": {"any_": [flow_runs[0]["id"]]}})}
     source = store.parent / "digits"
     assert names == {f"scan {source}", "extract efficientnet-lite0", "select features", "fit heads", "write the report"}

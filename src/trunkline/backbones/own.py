@@ -31,12 +31,12 @@ NORMALISATIONS = {
     "none": Normalisation(),
 }
 
-EXAMPLE = """\
-size: 224              # side of its input in pixels
-normalisation: torch   # of pixels from 0 to 255; torch: ImageNet's mean and deviation; tf: -1 to 1; caffe: BGR less the mean;
-                       # none: it takes 0 to 255; or {mean: [127, 127, 127], deviation: [128, 128, 128], channels: rgb}
-# layer: avgpool       # where it is cut by default; else before its classifier
-"""
+EXAMPLE = "{size: 224, normalisation: torch}"
+ADVICE = (
+    f"for example the line {EXAMPLE} . The normalisation is of pixels from 0 to 255: torch (ImageNet's mean and deviation), tf (-1 to 1), "
+    "caffe (BGR less the mean), none (0 to 255), or {mean: [127, 127, 127], deviation: [128, 128, 128], channels: rgb}. `layer: NAME` may "
+    "say where it is cut, else that is before its classifier."
+)
 
 
 class _Numbers(Spec):
@@ -194,7 +194,7 @@ def _mapping(beside: Location, network: Location) -> dict[str, Any]:
         raise BackboneError(
             f"{network} needs a YAML beside it that says its size and how its pixels are normalised: no network file says "
             "that, and wrong pixels ruin "
-            f"features without an error. Write {beside}, for example:\n\n{EXAMPLE}"
+            f"features without an error. Write {beside}, {ADVICE}"
         ) from error
     if len(content) > MAX_YAML_BYTES:
         raise BackboneError(
@@ -208,9 +208,9 @@ def _mapping(beside: Location, network: Location) -> dict[str, Any]:
             raise BackboneError(f"{beside} holds YAML aliases (*name), which a description never needs. Write the values out.")
         found = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise BackboneError(f"{beside} is not YAML: {' '.join(str(error).split())[:300]}. For example:\n\n{EXAMPLE}") from error
+        raise BackboneError(f"{beside} is not YAML: {' '.join(str(error).split())[:300]}. Write {ADVICE}") from error
     if not isinstance(found, dict):
-        raise BackboneError(f"{beside} holds no mapping of keys to values. For example:\n\n{EXAMPLE}")
+        raise BackboneError(f"{beside} holds no mapping of keys to values. Write {ADVICE}")
     return {str(key): value for key, value in found.items()}
 
 
