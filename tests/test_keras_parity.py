@@ -26,7 +26,7 @@ import numpy as np
 function, module, weights, folder, out = sys.argv[1:]
 import keras
 from trunkline.backbones import keras_zoo
-from trunkline.backbones.weights import randomise
+from trunkline.backbones.random_weights import randomise
 NAMES = {row.function: name for name, (_, row) in keras_zoo.NETWORKS.items()}
 trained = keras_zoo.build(NAMES[function], 224)
 randomise(trained)

@@ -11,7 +11,7 @@ import pytest
 
 from trunkline.backbones.backbone import Normalisation
 from trunkline.backbones.keras_zoo import BACKBONES, NETWORKS, TORCH, build, load_weights
-from trunkline.backbones.weights import randomise
+from trunkline.backbones.random_weights import randomise
 from trunkline.errors import BackboneError
 
 pytestmark = [pytest.mark.usefixtures("tensorflow"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]

@@ -21,7 +21,8 @@ import pytest
 from trunkline.backbones import weights
 from trunkline.backbones.backbone import Backbone, Normalisation, Published
 from trunkline.backbones.catalogue import find
-from trunkline.backbones.weights import RANDOM_SCHEME, Weights, cache_folder, is_here, locate, randomise
+from trunkline.backbones.random_weights import SCHEME, randomise
+from trunkline.backbones.weights import Weights, cache_folder, is_here, locate
 from trunkline.errors import BackboneError, StorageError, StorageUnreachable, StoreError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -84,7 +85,7 @@ def kept(tmp_path, *folders):
 
 def test_random_weights_are_named_by_their_scheme():
     found = locate(backbone(), "random")
-    assert found == Weights(hashlib.sha256(RANDOM_SCHEME.encode()).hexdigest(), None, "random")
+    assert found == Weights(hashlib.sha256(SCHEME.encode()).hexdigest(), None, "random")
     assert len(found.digest) == 64
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from trunkline.backbones import classic, efficientnet_lite, keras_zoo, own_keras
 from trunkline.backbones.backbone import BATCH, Backbone, Layer, Normalisation
 from trunkline.backbones.importing import import_keras
-from trunkline.backbones.weights import randomise
+from trunkline.backbones.random_weights import randomise
 from trunkline.errors import BackboneError, did_you_mean
 from trunkline.specs import Recipe
 

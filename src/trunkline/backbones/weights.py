@@ -5,25 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from trunkline.backbones.backbone import Backbone, Published
+from trunkline.backbones.random_weights import SCHEME
 from trunkline.errors import BackboneError
 from trunkline.locations import Location, reached, storage_errors_in_words
 
 RANDOM = "random"
-RANDOM_SCHEME = "trunkline random weights 1: He-normal kernels, seeded by the SHA-256 of layer, position and shape"
 OTHERWISE = "`--weights FILE` takes another file, and `--weights random` an untrained network."
 ATTEMPTS = 3
 PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
@@ -39,7 +34,7 @@ class Weights:
 
     Parameters
     ----------
-    digest : SHA-256 of the file, 64 hex digits; for random weights that of `RANDOM_SCHEME`.
+    digest : SHA-256 of the file, 64 hex digits; for random weights that of `SCHEME`.
     path : the local file; None for random weights.
     origin : the package, URL or path they come from, or `random`.
     """
@@ -63,7 +58,7 @@ def locate(backbone: Backbone, asked: str | None) -> Weights:
     StorageError : the folder that keeps them cannot be written.
     """
     if asked == RANDOM:
-        return Weights(hashlib.sha256(RANDOM_SCHEME.encode()).hexdigest(), None, RANDOM)
+        return Weights(hashlib.sha256(SCHEME.encode()).hexdigest(), None, RANDOM)
     if asked is not None:
         return _given(asked)
     if backbone.weights is None:
@@ -267,40 +262,3 @@ def _without_secrets(url: str) -> str:
         return url
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rsplit('@', 1)[-1]}{parts.path}"
-
-
-def randomise(model: Any) -> None:
-    """Give a built network its random weights: the same in every process, whatever was built before.
-
-    Kernels, and what else is trainable and starts with random values, are drawn from N(0, 2 / fan-in) (K. He et al., "Delving Deep into
-    Rectifiers", 2015); the rest keeps its initial values.
-
-    Parameters
-    ----------
-    model : keras.Model; it is changed.
-    """
-    for path, layer in _leaves(model, ""):
-        depthwise = type(layer).__name__ == "DepthwiseConv2D"
-        for position, variable in enumerate(layer.weights):
-            if variable.trainable and (variable.name.endswith("kernel") or _is_random(variable)):
-                shape = tuple(variable.shape)
-                fan_in = math.prod(shape[:2] if depthwise or variable.name == "depthwise_kernel" else shape[:-1])
-                seed = hashlib.sha256(f"{path} {position} {shape}".encode()).digest()
-                draw = np.random.default_rng(int.from_bytes(seed, "big")).standard_normal(shape, dtype=np.float32)
-                variable.assign(draw * np.float32(math.sqrt(2.0 / fan_in)))
-
-
-def _leaves(model: Any, outside: str) -> Iterator[tuple[str, Any]]:
-    """The layers of a model and of the models in it, by the names of what they lie in."""
-    for layer in model.layers:
-        path = f"{outside}/{layer.name}"
-        if hasattr(layer, "layers"):
-            yield from _leaves(layer, path)
-        else:
-            yield path, layer
-
-
-def _is_random(variable: Any) -> bool:
-    """Whether its values differ: Keras's constant initialisers give one value everywhere."""
-    values = np.asarray(variable)
-    return values.dtype.kind == "f" and values.size > 1 and bool((values != values.flat[0]).any())
