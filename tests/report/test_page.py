@@ -18,7 +18,7 @@ from tests.report import examples
 from tests.report.examples import Document, drawn
 from trunkline.accounting import RowCounts
 from trunkline.report import page
-from trunkline.report.data import Mistake, Quarantined, ReportData
+from trunkline.report.data import Effect, Mistake, Quarantined, ReportData
 
 EXAMPLES = [examples.digits, examples.many_classes, examples.hostile, examples.empty]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -113,6 +113,16 @@ def test_a_section_without_data_says_so(section, sentence):
 )
 def test_a_section_with_data_shows_it(section, words):
     assert words in drawn(examples.digits()).text(section)
+
+
+def test_what_a_faster_recipe_changed_is_shown_and_how_workers_ran():
+    fast = replace(
+        examples.digits(), effects=[Effect("bf16 against f32", 64, 0.99712, 0.98034)], engine={"batch": "2", "readers": "16"}
+    )
+    shown = drawn(fast).text("recipe")
+    for words in ("What the faster recipe changed", "bf16 against f32 0.99712 0.98034 64", "Engine batch 2 readers 16"):
+        assert words in shown
+    assert "What the faster recipe changed" not in drawn(examples.digits()).text("recipe")
 
 
 def test_the_funnel_shows_every_row():

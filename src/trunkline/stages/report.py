@@ -77,9 +77,9 @@ def _earlier(pointer: Location, key: str) -> str | None:
 
 def _key(features: Features, extracted: ExtractReceipt, selected: SelectReceipt | None, fitted: FitReceipt) -> str:
     counts = vars(extracted.counts)
-    return digest_of(
-        [features.uri, counts, selected and selected.digest, [head.location.uri for head in fitted.heads], list(fitted.notes)]
-    )
+    heads = [head.location.uri for head in fitted.heads]
+    effects = [vars(effect) for effect in extracted.effects]
+    return digest_of([features.uri, counts, selected and selected.digest, heads, list(fitted.notes), effects])
 
 
 def _data(
