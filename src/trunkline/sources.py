@@ -45,11 +45,23 @@ ITS_OWN_FAULT = {
 
 @dataclass(frozen=True)
 class Listed:
-    """One image as the listing saw it; `size` in bytes."""
+    """One image as the listing saw it.
+
+    Parameters
+    ----------
+    id : unique in its dataset.
+    size : in bytes; 0 where the listing does not tell.
+    version : changes when the image does.
+    place : where its bytes lie, in the source's own words; empty where the id says it all.
+    label, split : what the source itself says, as a table does; None where it says nothing.
+    """
 
     id: str
     size: int
     version: str
+    place: str = ""
+    label: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The command line: the same stages without a Prefect server."""
 
-from trunkline.cli.commands import main
+from trunkline.cli import commands as commands
+from trunkline.cli.app import main
 
 __all__ = ["main"]

@@ -1,20 +1,20 @@
-"""The commands. Exit codes: 0 done, 2 the user has to change something, 1 the run failed and can be started again, 130 interrupted."""
+"""The stages as commands, and looking at what is there."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.markup import escape
 
 from trunkline.cli import show
+from trunkline.cli.app import Json, StorePath, app, err, out
 from trunkline.cli.options import takes_spec
 from trunkline.cluster import Cluster
 from trunkline.commented import commented_spec
-from trunkline.errors import SpecError, TrunklineError
+from trunkline.errors import SpecError
 from trunkline.locations import Location
 from trunkline.specs import RunSpec
 from trunkline.stages import audit as auditing
@@ -41,41 +41,13 @@ EXAMPLES = """
 A run that was stopped is resumed by starting it again; what was committed is not computed twice.
 """
 
-INTERRUPTED = 130
-
-app = typer.Typer(
-    help="Turn folders of images into features that ML teams can read, and keep them up to date.",
-    epilog="A run that was stopped is resumed by starting it again.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
-StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Root of a feature store.")]
-
-
-def main() -> None:
-    """Run the command line; a user's mistake is one message, never a traceback."""
-    try:
-        app()
-    except TrunklineError as error:
-        err.print(f"[bold red]Error:[/bold red] {escape(show.plain(str(error)))}", soft_wrap=True, highlight=False)
-        sys.exit(error.exit_code)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer's own answer to Ctrl-C says nothing
-            err.print("Interrupted. What was committed is kept: start the same command again to go on.")
-        raise
-
 
 @app.command(help="All stages: scan, extract, select, fit, report." + EXAMPLES)
 @takes_spec
 def run(spec: RunSpec, as_json: Json = False) -> None:
     with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
         receipt = running.run(spec, cluster, progress)
-    _out(receipt.summary(), as_json, show.summary_table(receipt.summary()))
+    out(receipt.summary(), as_json, show.summary_table(receipt.summary()))
 
 
 @app.command(help="Find new, changed and removed images, and give them rows.")
@@ -85,7 +57,7 @@ def scan(spec: RunSpec, as_json: Json = False) -> None:
         receipt = scanning.scan(spec, progress)
     found = asdict(receipt)
     counts = [(found["added"], found["changed"], found["removed"], found["unchanged"])]
-    _out(found, as_json, show.table(f"Images of {receipt.dataset}", ("new", "changed", "removed", "unchanged"), counts))
+    out(found, as_json, show.table(f"Images of {receipt.dataset}", ("new", "changed", "removed", "unchanged"), counts))
 
 
 @app.command(help="Extract the features that are missing.")
@@ -96,7 +68,7 @@ def extract(spec: RunSpec, as_json: Json = False) -> None:
     counts = receipt.counts
     row = (counts.live, counts.ok, counts.quarantined, counts.pending, receipt.extracted, receipt.reused)
     drawn = show.table(receipt.feature_set, ("rows", "ok", "quarantined", "pending", "extracted", "reused"), [row])
-    _out(asdict(receipt), as_json, drawn)
+    out(asdict(receipt), as_json, drawn)
 
 
 @app.command(help="Fit the variance filter on the training split; a mask stays until --refit.")
@@ -116,7 +88,7 @@ def select(
         receipt.training_rows,
         "pinned" if receipt.cached else "new",
     )
-    _out(asdict(receipt), as_json, show.table("Mask", ("layer", "features", "kept", "threshold", "training rows", ""), [row]))
+    out(asdict(receipt), as_json, show.table("Mask", ("layer", "features", "kept", "threshold", "training rows", ""), [row]))
 
 
 @app.command(help="Fit the heads on the features that are kept, and measure them on the test split.")
@@ -131,7 +103,7 @@ def fit(spec: RunSpec, as_json: Json = False) -> None:
     drawn = show.table("Heads", ("kind", "accuracy", "macro_f1", "head"), [tuple(head.values()) for head in heads])
     for note in receipt.notes:
         err.print(note, markup=False)
-    _out({"heads": heads, "fitted": receipt.fitted, "notes": list(receipt.notes), "seconds": receipt.seconds}, as_json, drawn)
+    out({"heads": heads, "fitted": receipt.fitted, "notes": list(receipt.notes), "seconds": receipt.seconds}, as_json, drawn)
 
 
 @app.command(help="Write report.html from what is there, finished or not.")
@@ -142,7 +114,7 @@ def report(spec: RunSpec, as_json: Json = False) -> None:
         selected = selecting.selected_before(spec)
         fitted = fitting.fit(spec, only_stored=True) if selected else fitting.FitReceipt((), 0, (), 0.0)
         receipt = reporting.report(spec, running.new_run_id(), extracted, selected, fitted, {}, progress)
-    _out(asdict(receipt), as_json, show.table("Report", ("report",), [(receipt.report,)]))
+    out(asdict(receipt), as_json, show.table("Report", ("report",), [(receipt.report,)]))
 
 
 @app.command(help="Write a commented spec.yaml to start from.")
@@ -157,7 +129,7 @@ def init(
         place.create(commented_spec(source, store).encode())
     except FileExistsError:
         raise SpecError(f"{place} exists already and is left as it is. Name another file: trunkline init other.yaml") from None
-    _out({"spec": place.uri}, as_json, escape(f"Wrote {place}. Change source and store, then: trunkline run {path}"))
+    out({"spec": place.uri}, as_json, escape(f"Wrote {place}. Change source and store, then: trunkline run {path}"))
 
 
 @app.command(help="What a store holds: datasets, feature sets, rows, shards, heads, sizes.")
@@ -165,7 +137,7 @@ def status(store: StorePath, as_json: Json = False) -> None:
     found = inspection.status(store)
     entries = [(dataset, features) for dataset in found.datasets for features in dataset["feature_sets"] or [None]]
     tables = [show.facts(dataset["dataset"], _status_facts(dataset, features)) for dataset, features in entries]
-    _out(found.summary(), as_json, Group(escape(f"{found.store}: {in_bytes(found.bytes)}"), *tables))
+    out(found.summary(), as_json, Group(escape(f"{found.store}: {in_bytes(found.bytes)}"), *tables))
 
 
 @app.command(help="Which images could not be read, and why.")
@@ -176,7 +148,7 @@ def quarantine(
     drawn = show.table(
         f"{len(found):,} quarantined", ("dataset", "id", "reason", "detail"), [tuple(each.values()) for each in found]
     )
-    _out({"quarantined": found}, as_json, drawn)
+    out({"quarantined": found}, as_json, drawn)
 
 
 @app.command(help="The backbones there are; with a NAME, or a file of your own, the layers it can be cut at.")
@@ -189,10 +161,10 @@ def backbones(
 ) -> None:
     if name is None:
         found = zoo.catalogue()
-        _out({"backbones": found}, as_json, show.backbones(found))
+        out({"backbones": found}, as_json, show.backbones(found))
         return
     described = zoo.describe(name, size).summary()
-    _out(described, as_json, show.cuts(described))
+    out(described, as_json, show.cuts(described))
 
 
 @app.command(
@@ -207,7 +179,7 @@ def audit(
 ) -> None:
     with show.progress_on(err) as progress:
         audited = auditing.audit(store, dataset, sample, seed, progress)
-    _out({"audited": [each.summary() for each in audited]}, as_json, Group(*(show.audited(each.summary()) for each in audited)))
+    out({"audited": [each.summary() for each in audited]}, as_json, Group(*(show.audited(each.summary()) for each in audited)))
     if any(each.findings for each in audited):
         raise typer.Exit(1)
 
@@ -227,10 +199,3 @@ def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> l
         ("heads", ", ".join(f"{head['kind']} {head['macro_f1']:.3f}" for head in features["heads"]) or "none"),
         ("size", f"{in_bytes(features['bytes'])} as {features['format']}"),
     ]
-
-
-def _out(summary: dict[str, Any], as_json: bool, drawn: Any) -> None:
-    """People read the table on stdout; with --json it goes to stderr and stdout holds the object alone."""
-    (err if as_json else Console()).print(drawn, crop=False)
-    if as_json:
-        show.json_line(summary)
