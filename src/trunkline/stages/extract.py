@@ -23,7 +23,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.projection import Projection
 from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
-from trunkline.specs import RunSpec
+from trunkline.specs import EngineSpec, RunSpec
 from trunkline.stages.effects import Effect, measured, stored
 from trunkline.store.commits import Commits
 from trunkline.store.feature_set import FeatureSet
@@ -89,29 +89,63 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     if missing:
         projection.refuse_what_does_not_fit()
         if cluster.kind in ("inline", "local"):
-            runtimes.refuse_what_cannot_run(_runtime(spec, backbone, cluster), backbone)
+            runtimes.refuse_what_cannot_run(_runtime(spec.runtime, backbone, cluster), backbone)
     features = FeatureSet.create(location, order.recipe, layout)
-    engine: Engine | None = None
-    fresh: list[ShardReceipt] = []
-    done = features.commits.done()
-    committed = [shard for shard in shards if shard.name in done]
-    if len(committed) < len(shards) or not features.arrays.is_sealed(committed):
-        with hold(features.leases, waiting=lambda held: progress(Step("extract", 0, None, _waiting(held)))) as lease:
-            with storage_errors_in_words(features.location):
-                features.arrays.grow(manifest.rows)
-            todo = remaining(shards, features.commits.done())
-            if todo:
-                progress(Step("extract", 0, None, f"{projection}; starting workers"))
-                engine = _engine(spec, backbone, cluster, dataset)
-                job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
-                fresh = _run(job, todo, cluster, spec.max_bad_fraction, progress)
-            features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
+    fresh, engine = bring_up_to_date(
+        features, dataset, backbone, cluster, spec.engine, spec.runtime, spec.max_bad_fraction, progress
+    )
     after = _account(features, manifest)
     if not after.counts.ok and after.counts.quarantined:
         raise _nothing_readable(after)
     _stop_if_too_bad(after, spec.max_bad_fraction)
     effects = measured(Features(features), backbone)
     return _receipt(features, after, fresh, engine, effects, time.monotonic() - started)
+
+
+def bring_up_to_date(
+    features: FeatureSet,
+    dataset: Dataset,
+    backbone: Compiled,
+    cluster: Cluster,
+    how: EngineSpec,
+    runtime: str = "auto",
+    max_bad_fraction: float = 1.0,
+    progress: Progress = silent,
+) -> tuple[list[ShardReceipt], Engine | None]:
+    """Extract the shards without a commit record, under the lease; their receipts, and the engine where there were any.
+
+    Raises
+    ------
+    LeaseHeld : another run writes this feature set.
+    TooManyBadImages : more than `max_bad_fraction` of at least 100 rows; what was committed stays.
+    """
+    manifest = dataset.manifest
+    shards = list(plan(manifest.spans, features.layout.rows_per_shard))
+    done = features.commits.done()
+    committed = [shard for shard in shards if shard.name in done]
+    if len(committed) == len(shards) and features.arrays.is_sealed(committed):
+        return [], None
+    fresh: list[ShardReceipt] = []
+    engine: Engine | None = None
+    with hold(features.leases, waiting=lambda held: progress(Step("extract", 0, None, _waiting(held)))) as lease:
+        with storage_errors_in_words(features.location):
+            features.arrays.grow(manifest.rows)
+        todo = remaining(shards, features.commits.done())
+        if todo:
+            projection = Projection.of(features.layout, sum(shard.rows for shard in todo), features.location)
+            progress(Step("extract", 0, None, f"{projection}; starting workers"))
+            engine = chosen(
+                how,
+                backbone,
+                runtime=_runtime(runtime, backbone, cluster),
+                workers=cluster.executor.workers,
+                threads=cluster.executor.threads,
+                local_source=dataset.source.root.is_local,
+            )
+            job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
+            fresh = _run(job, todo, cluster, max_bad_fraction, progress)
+        features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
+    return fresh, engine
 
 
 def survey(spec: RunSpec) -> ExtractReceipt:
@@ -146,7 +180,7 @@ def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: fl
     fresh: list[ShardReceipt] = []
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    total = sum(shard.rows for shard in shards)
+    total, done = sum(shard.rows for shard in shards), 0
     progress(Step("extract", 0, total))
     for each in cluster.executor.map(extract_shard, job, shards):
         if each.reused:
@@ -155,7 +189,8 @@ def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: fl
         statuses.update(each.statuses)
         reasons.update(each.reasons)
         bad = f"{statuses[Status.QUARANTINED]} quarantined" if statuses[Status.QUARANTINED] else ""
-        progress(Step("extract", sum(receipt.shard.rows for receipt in fresh), total, bad))
+        done += each.shard.rows
+        progress(Step("extract", done, total, bad))
         now = RowCounts(statuses[Status.OK], statuses[Status.QUARANTINED], 0)
         _stop_if_too_bad(Account(now, reasons), most)
     return fresh
@@ -217,23 +252,14 @@ def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:
     return cluster.kind == "cuda" and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
 
 
-def _engine(spec: RunSpec, backbone: Compiled, cluster: Cluster, dataset: Dataset) -> Engine:
-    return chosen(
-        spec.engine,
-        backbone,
-        runtime=_runtime(spec, backbone, cluster),
-        workers=cluster.executor.workers,
-        threads=cluster.executor.threads,
-        local_source=dataset.source.root.is_local,
-    )
-
-
-def _runtime(spec: RunSpec, backbone: Compiled, cluster: Cluster) -> str:
-    if spec.runtime != "auto":
-        return spec.runtime
-    if spec.precision == "mixed_float16":
+def _runtime(asked: str, backbone: Compiled, cluster: Cluster) -> str:
+    if asked != "auto":
+        return asked
+    if backbone.precision == "mixed_float16":
         return "tensorflow"
-    return "tensorflow" if cluster.kind == "cuda" and spec.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
+    return (
+        "tensorflow" if cluster.kind == "cuda" and backbone.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
+    )
 
 
 def _refuse_private_storage(root: Location, cluster: Cluster) -> None:
