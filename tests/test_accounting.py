@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
-
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.manifests import appended, fresh
 from trunkline.accounting import RowCounts, account
 from trunkline.blocks import FeatureBlock, RowRecord, Timings
-from trunkline.locations import Location
-from trunkline.manifest import Difference, Manifest
+from trunkline.manifest import Manifest
 from trunkline.shards import Shard, plan
 from trunkline.sources import Listed
 from trunkline.store.commits import Commit
@@ -20,10 +18,10 @@ NO_TIME = Timings(0, 0, 0, 0, 0)
 
 def manifest_of(*batches: tuple[int, list[int]]) -> Manifest:
     """One batch a pair: how many images it adds, which rows it removes."""
-    manifest = Manifest.open(Location.of(f"memory://{uuid.uuid4().hex}/manifest"))
+    manifest = fresh()
     for number, (images, removed) in enumerate(batches):
         added = [Listed(f"{number}/{each}.jpg", 1, "1") for each in range(images)]
-        manifest = manifest.append(Difference(added, removed, 0, 0))
+        manifest = appended(manifest, added, removed)
     return manifest
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.manifests import said
 from tests.stores import ROWS, copy_of, empty_store, feature_set_in, images_in, objects, spec_for
 from trunkline import extraction, moments
 from trunkline.backbones.compiled import compiled
@@ -77,7 +78,7 @@ def test_a_shard_is_read_written_and_committed(job: ExtractionJob, images: Path)
 def test_moments_are_of_the_training_rows(job: ExtractionJob):
     extract_shard(job, SHARD)
     features = FeatureSet.open(job.feature_set)
-    splits = extraction.Dataset(job.dataset).splits.read(0, 40)
+    splits = said(extraction.Dataset(job.dataset).splits, 0, 40)
     training = np.array([row for row, split in enumerate(splits) if split == "train"])
     assert 0 < len(training) < 40
     stored = moments.load(moments.place(features.moments, SHARD.name, training), ["avg_pool"])["avg_pool"]

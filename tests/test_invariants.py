@@ -70,7 +70,7 @@ def spoil(images: Path, count: int) -> list[str]:
 
 
 def commits_of(store: Path) -> Commits:
-    return Commits(Location.of(feature_set_in(store) / "commits"))
+    return FeatureSet.open(Location.of(feature_set_in(store))).commits
 
 
 def test_1_row_i_is_image_i(finished_store: Path, tmp_path: Path, compiled_lite0: Path):

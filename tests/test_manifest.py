@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.manifests import compared, fresh
+from tests.manifests import scanned as scan
 from trunkline.errors import CorruptStore
 from trunkline.locations import Location
-from trunkline.manifest import Difference, Manifest
+from trunkline.manifest import Manifest
 from trunkline.shards import BLOCK, Shard, plan
 from trunkline.sources import Listed
 from trunkline.tables import parquet_bytes
@@ -23,16 +23,8 @@ listings = st.lists(
 )
 
 
-def fresh() -> Manifest:
-    return Manifest.open(Location.of(f"memory://{uuid.uuid4().hex}/manifest"))
-
-
 def images(count: int, version: str = "1", first: int = 0) -> list[Listed]:
     return [Listed(f"{number:06d}.jpg", 10 + number, version) for number in range(first, first + count)]
-
-
-def scan(manifest: Manifest, listing: list[Listed]) -> Manifest:
-    return manifest.append(manifest.compare(listing))
 
 
 def rows_of(table: pa.Table) -> list[tuple[int, str, str, bool]]:
@@ -44,18 +36,18 @@ def rows_of(table: pa.Table) -> list[tuple[int, str, str, bool]]:
 def test_any_scans_in_a_row_are_what_a_dictionary_says(scans):
     manifest, known, log = fresh(), {}, {}  # id → (version, row); row → (id, version)
     for listing in scans:
-        difference = manifest.compare(Listed(name, 5, version) for name, version in listing.items())
+        start = -(-manifest.rows // BLOCK) * BLOCK
+        difference, manifest = compared(manifest, (Listed(name, 5, version) for name, version in listing.items()))
         gone = {row for name, (version, row) in known.items() if listing.get(name) != version}
         new = [name for name, version in listing.items() if known.get(name, (None,))[0] != version]
-        assert [image.id for image in difference.added] == new
-        assert list(difference.removed) == sorted(gone)
-        assert difference.changed == sum(name in known for name in new)
-        assert difference.unchanged == len(listing) - len(new)
+        changed = sum(name in known for name in new)
+        assert sorted(difference.removed.tolist()) == sorted(gone)
+        assert (difference.changed, difference.unchanged) == (changed, len(listing) - len(new))
+        assert difference.added + difference.renamed == len(new) - changed
+        assert difference.gone + difference.renamed == len(gone) - changed
+        assert difference.added_bytes == 5 * len(new)
+        assert difference.known == len(known)
         assert difference.is_empty == (not new and not gone)
-        if difference.is_empty:
-            continue
-        start = -(-manifest.rows // BLOCK) * BLOCK
-        manifest = manifest.append(difference)
         known = {name: value for name, value in known.items() if name in listing}
         for row, name in enumerate(new, start):
             known[name] = (listing[name], row)
@@ -113,11 +105,9 @@ def test_the_rows_of_every_shard_are_those_of_the_whole(tmp_path, size):
 def test_the_rows_of_a_shard_are_read_from_one_row_group(tmp_path, monkeypatch):
     manifest = scan(Manifest.open(Location.of(tmp_path)), images(2500))
     opened = []
-    import pyarrow.parquet as pq
-
-    whole = pq.ParquetFile.read_row_group
+    whole = pq.ParquetFile.read_row_groups
     monkeypatch.setattr(
-        pq.ParquetFile, "read_row_group", lambda self, group, **more: opened.append(group) or whole(self, group, **more)
+        pq.ParquetFile, "read_row_groups", lambda self, groups, **more: opened.extend(groups) or whole(self, groups, **more)
     )
     assert manifest.read(Shard(1088, 1152))["row"].to_pylist() == list(range(1088, 1152))
     assert opened == [1]
@@ -134,9 +124,9 @@ def test_removals_alone_are_a_batch_without_rows():
 
 def test_of_two_scans_at_once_the_slower_is_told():
     manifest = scan(fresh(), images(2))
-    manifest.append(manifest.compare(images(3)))
+    scan(manifest, images(3))
     with pytest.raises(FileExistsError):
-        manifest.append(manifest.compare(images(4)))
+        scan(manifest, images(4))
     assert Manifest.open(manifest.folder).images()["id"].to_pylist() == ["000000.jpg", "000001.jpg", "000002.jpg"]
 
 
@@ -174,14 +164,41 @@ def test_a_truncated_batch_is_said(tmp_path):
         Manifest.open(Location.of(tmp_path))
 
 
-def test_a_difference_of_removals_alone_is_not_empty():
-    nothing = Difference([], [], 0, 3)
-    assert nothing.is_empty
-    assert not replace(nothing, removed=[1]).is_empty
-    assert not replace(nothing, added=images(1)).is_empty
-
-
 def test_removed_rows_are_sorted_once_each():
     manifest = scan(scan(scan(fresh(), images(4)), images(2)), [])
     assert manifest.removed.dtype == np.int64
     assert manifest.removed.tolist() == [0, 1, 2, 3]
+
+
+def test_a_batch_of_an_older_trunkline_has_neither_place_nor_successor(tmp_path):
+    table = pa.table(
+        {"row": [0, 1, 0], "id": ["a", "b", ""], "size": [1, 2, 0], "version": ["1", "1", ""], "removed": [False, False, True]}
+    )
+    writer = pq.ParquetWriter(tmp_path / "batch-000000.parquet", table.schema)
+    writer.write_table(table.slice(0, 2))
+    writer.write_table(table.slice(2))
+    writer.add_key_value_metadata({"trunkline.start": "0", "trunkline.stop": "2"})
+    writer.close()
+    manifest = Manifest.open(Location.of(tmp_path))
+    assert manifest.images()["place"].to_pylist() == ["", ""]
+    assert rows_of(manifest.images()) == [(0, "a", "1", True), (1, "b", "1", False)]
+    assert [manifest.predecessor(row) for row in range(manifest.rows)] == [None] * manifest.rows
+
+
+def test_as_of_a_batch_later_ones_do_not_exist():
+    manifest = scan(scan(scan(fresh(), images(4)), images(2)), images(3))
+    assert manifest.as_of(0).removed.tolist() == []
+    assert manifest.as_of(1).removed.tolist() == [2, 3]
+    assert (manifest.as_of(1).rows, manifest.as_of(2).rows) == (1024, 1025)
+    for wrong in (-1, 3):
+        with pytest.raises(IndexError):
+            manifest.as_of(wrong)
+
+
+def test_the_chunks_are_the_whole_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("trunkline.manifest.BLOCKS_AT_ONCE", 2)
+    manifest = scan(scan(Manifest.open(Location.of(tmp_path)), images(5000)), images(4000))
+    chunks = list(manifest.chunks(("row", "id", "removed")))
+    assert [len(chunk) for chunk in chunks] == [2048, 2048, 904]
+    assert pa.concat_tables(chunks).equals(manifest.images().select(["row", "id", "removed"]))
+    assert manifest.live().nonzero()[0].tolist() == list(range(4000))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import zarr
 
+from tests.manifests import appended
 from tests.stores import ROWS, copy_of, empty_store, extracted, feature_set_in, images_in, spec_for
 from trunkline import open_features
 from trunkline.cluster import Cluster
 from trunkline.errors import CorruptStore, DataError, StoreError
 from trunkline.locations import Location
-from trunkline.manifest import Difference
 from trunkline.sources import Listed
 from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan
@@ -158,7 +158,7 @@ def test_an_id_that_leaves_the_source_is_shown_and_never_opened(tmp_path: Path, 
     spec = spec_for(source, store)
     scan(spec)
     dataset = FeatureStore.open(Location.of(store)).dataset(spec.dataset_name)
-    dataset.manifest.append(Difference([Listed("a/../../b.png", 1, "1-1")], [], 0, 70))
+    appended(dataset.manifest, [Listed("a/../../b.png", 1, "1-1")])
     with Cluster(spec.cluster) as cluster:
         extract(spec, cluster)
     (row,) = [row for row in open_features(store).index().to_pylist() if row["id"] == "a/../../b.png"]

@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from trunkline.blocks import Status
+from trunkline.errors import CorruptStore
 from trunkline.manifest import Manifest
+from trunkline.shards import Shard
 from trunkline.store.commits import Commit
 
 
@@ -44,16 +49,33 @@ class Account:
 
 
 def account(manifest: Manifest, commits: Iterable[Commit]) -> Account:
-    """Count the rows of a manifest over the commit records there are."""
+    """Count the rows of a manifest over the commit records there are; `row`, `status` and `reason` are all it reads of them."""
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    images = sum(batch.stop - batch.start for batch in manifest.batches)
-    removed = len(manifest.removed)
     for commit in commits:
-        live = ~np.isin(commit.table["row"].to_numpy(), manifest.removed)
-        table = commit.table.filter(live)
-        statuses.update(table["status"].to_pylist())
-        reasons.update(reason for reason in table["reason"].to_pylist() if reason)
+        table = _without(commit.table, manifest.removed, commit.shard)
+        for counted, column in ((statuses, "status"), (reasons, "reason")):
+            for each in pc.value_counts(table[column]).to_pylist():
+                counted[each["values"]] += each["counts"]
+    reasons.pop("", None)
+    images, removed = manifest.image_count, len(manifest.removed)
     ok, quarantined = statuses[Status.OK], statuses[Status.QUARANTINED]
     pending = images - removed - ok - quarantined
     return Account(RowCounts(ok, quarantined, pending, removed, manifest.rows - images), dict(reasons))
+
+
+def refuse_strange(commit: Commit, manifest: Manifest) -> None:
+    """Raise CorruptStore where a commit record is not of the images that the manifest has in these rows."""
+    rows = manifest.read(commit.shard)
+    if not all(commit.table[name].combine_chunks().equals(rows[name].combine_chunks()) for name in ("row", "id", "version")):
+        raise CorruptStore(
+            f"The commit record {commit.shard.name} does not belong to the manifest {manifest.folder}; delete the record, so that its "
+            "shard is extracted again."
+        )
+
+
+def _without(table: pa.Table, removed: NDArray[np.int64], shard: Shard) -> pa.Table:
+    first, last = np.searchsorted(removed, (shard.start, shard.stop))
+    if first == last:
+        return table
+    return table.filter(pa.array(~np.isin(table["row"].to_numpy(), removed[first:last])))

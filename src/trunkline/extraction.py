@@ -24,6 +24,7 @@ from trunkline.errors import StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.moments import Moments
+from trunkline.predecessors import Predecessors
 from trunkline.shards import Shard
 from trunkline.sources import FolderSource
 from trunkline.store.commits import Commit
@@ -65,7 +66,7 @@ def extract_shard(job: ExtractionJob, shard: Shard) -> ShardReceipt:
     StorageError : the store refuses to be written.
     """
     worker = _worker_of(job)
-    if shard.name in worker.features.commits.done():
+    if worker.features.commits.has(shard.name):
         return receipt(worker.features.commits.read(shard.name), reused=True)
     worker.check_lease(at_most_every=0.0)
     rows = worker.manifest.read(shard)
@@ -84,12 +85,13 @@ def receipt(commit: Commit, *, reused: bool) -> ShardReceipt:
 
 @dataclass(frozen=True)
 class _Image:
-    """One row on its way: pixels, or why there are none."""
+    """One row on its way: pixels, or features that are known already, or why there are none."""
 
     record: RowRecord
     pixels: NDArray[Any] | None
     read_seconds: float
     decode_seconds: float
+    features: Mapping[str, NDArray[np.float32]] | None = None
 
 
 class _Batch:
@@ -121,6 +123,8 @@ class _Worker:
         self.dataset = Dataset(job.dataset)
         self.manifest = Manifest.open(job.dataset / "manifest")
         self.source: FolderSource = self.dataset.source
+        self.splits = self.dataset.splits.values(self.manifest.rows)
+        self.predecessors = Predecessors(self.features, self.manifest)
         self.runtime = runtimes.load(job.engine.runtime, job.backbone, job.engine.threads)
         self.environment = {**environment.fingerprint(), **self.runtime.fingerprint(), "batch": str(job.backbone.batch)}
         self._budget = Budget(job.engine.in_flight_bytes)
@@ -148,6 +152,9 @@ class _Worker:
         for number, image in enumerate(self._images(rows)):
             records.append(image.record)
             read, decode = read + image.read_seconds, decode + image.decode_seconds
+            if image.features is not None:
+                for layer, values in image.features.items():
+                    out[layer][number] = values
             if image.pixels is not None:
                 batch.add(number, image.pixels)
             if batch.is_full:
@@ -182,9 +189,9 @@ class _Worker:
             )
 
     def _training_rows(self, block: FeatureBlock) -> NDArray[np.int64]:
-        splits = self.dataset.splits.read(block.shard.start, block.shard.stop)
-        rows = [r.row for r, split in zip(block.records, splits, strict=True) if r.status == Status.OK and split == "train"]
-        return np.array(rows, np.int64)
+        ok = np.array([record.status == Status.OK for record in block.records], bool)
+        training = self.splits.codes[block.shard.start : block.shard.stop] == self.splits.code("train")
+        return block.shard.start + np.flatnonzero(ok & training)
 
     def _run(self, batch: _Batch, out: Mapping[str, NDArray[np.float32]]) -> float:
         """Features of a batch into their rows; the seconds it took. The batch is empty afterwards."""
@@ -218,6 +225,8 @@ class _Worker:
             content = self.source.read(record.id, record.version)
             read, cpu = time.perf_counter() - started, time.thread_time()
             record = replace(record, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            if known := self.predecessors.features_of(record.row, record.sha256):
+                return _Image(record, None, read, 0.0, known)
             recipe = self.features.recipe
             with self._budget.held(len(content) + images.decoded_bytes(content, recipe)):
                 pixels = images.load(content, recipe)

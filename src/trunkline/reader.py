@@ -143,8 +143,7 @@ class Features:
 
     def commits(self) -> Iterator[Commit]:
         """The commit records of the snapshot, in row order."""
-        for name in sorted(self._done):
-            yield self.feature_set.commits.read(name)
+        yield from self.feature_set.commits.each(self._done)
 
     def _layer(self, layer: str | None) -> str:
         if layer is None:
@@ -175,8 +174,8 @@ class Features:
             "row": rows,
             "id": images["id"],
             "uri": [source.uri_of(image_id) for image_id in images["id"].to_pylist()],
-            "label": pa.array(np.asarray(self.dataset.labels.read(0, count), object)[rows], pa.string()),
-            "split": pa.array(np.asarray(self.dataset.splits.read(0, count), object)[rows], pa.string()),
+            "label": pa.array(self.dataset.labels.values(count).of(rows), pa.string()),
+            "split": pa.array(self.dataset.splits.values(count).of(rows), pa.string()),
             **{name: pa.array(values[rows], pa.string()) for name, values in known.items() if name != "status"},
             "status": pa.array(status, pa.string()),
             "version": images["version"],

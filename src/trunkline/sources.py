@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from trunkline.errors import SourceError, StorageUnreachable, StoreError, UnreadableImage
 from trunkline.locations import Location, reached
@@ -43,8 +43,7 @@ ITS_OWN_FAULT = {
 }
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):
     """One image as the listing saw it.
 
     Parameters
@@ -96,14 +95,14 @@ class FolderSource:
 
     root: Location
 
-    def layout(self, ids: Iterable[str], labels: str) -> Layout:
-        """Read the convention off the folders that hold images: split folders where every one is, and `train` is among them.
+    def layout(self, folders: Iterable[str], labels: str) -> Layout:
+        """Read the convention off the top folders that hold images: split folders where every one is, and `train` is among them.
 
         Raises
         ------
         SourceError : train and test folders stand beside others, so that nobody can tell splits from classes.
         """
-        folders = {image_id.split("/", 1)[0] for image_id in ids if "/" in image_id}
+        folders = set(folders)
         splits = {SPLITS.get(folder.lower()) for folder in folders}
         strangers = sorted(folder for folder in folders if folder.lower() not in SPLITS)
         if {"train", "test"} <= splits and strangers and labels == "folders":

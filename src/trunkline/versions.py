@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from trunkline.locations import Location
-from trunkline.shards import BLOCK
 from trunkline.tables import open_parquet, parquet_bytes
+
+GROUP_ROWS = 65_536
+NO_VALUE = -1
+
+
+@dataclass(frozen=True)
+class Values:
+    """A value a row: (rows,) int32 codes into `names`, −1 where a row has none."""
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
+        """(n,) str or None."""
+        known = np.array([*self.names, None], object)
+        found: NDArray[np.object_] = known[self.codes[rows]]
+        return found
+
+    def code(self, name: str) -> int:
+        """−2, which no row has, where no row ever had this value."""
+        return self.names.index(name) if name in self.names else -2
 
 
 @dataclass(frozen=True)
@@ -22,27 +44,29 @@ class Versions:
     def names(self) -> list[str]:
         return self.folder.names()
 
-    def read(self, start: int, stop: int) -> list[str | None]:
-        """The values of rows [start, stop), None where there is none; opens only the row groups that can hold them."""
-        values: list[str | None] = [None] * (stop - start)
-        for name in self.names():
-            with open_parquet(self.folder / name) as file:
-                for group in range(file.num_row_groups):
-                    span = file.metadata.row_group(group).column(0).statistics
-                    if span is None or (span.min < stop and span.max >= start):
-                        table = file.read_row_group(group)
-                        for row, value in zip(table["row"].to_pylist(), table[self.column].to_pylist(), strict=True):
-                            if start <= row < stop:
-                                values[row - start] = value
-        return values
+    def values(self, rows: int, files: Sequence[str] | None = None) -> Values:
+        """The values of rows [0, rows); of these files alone, as a snapshot listed them, or of all."""
+        codes = np.full(rows, NO_VALUE, np.int32)
+        numbers: dict[str | None, int] = {None: NO_VALUE}
+        for name in self.names() if files is None else files:
+            with open_parquet(self.folder / name, dictionaries=[self.column]) as file:
+                for batch in file.iter_batches(GROUP_ROWS):
+                    told = batch.column(self.column)
+                    for value in told.dictionary.to_pylist():
+                        numbers.setdefault(value, len(numbers) - 1)
+                    mapped = np.array([*(numbers[value] for value in told.dictionary.to_pylist()), NO_VALUE], np.int32)
+                    places = batch.column("row").to_numpy()
+                    inside = places < rows
+                    codes[places[inside]] = mapped[told.indices.fill_null(len(mapped) - 1).to_numpy()][inside]
+        return Values(codes, tuple(name for name in numbers if name is not None))
 
-    def append(self, changes: Iterable[tuple[int, str]]) -> bool:
-        """Write the changed rows as the next version; False where nothing changed."""
-        rows = list(changes)
-        if not rows:
+    def append(self, rows: NDArray[np.int64], values: pa.Array) -> bool:
+        """Write the values of these rows as the next version, null where a row has none any more; False where there are no rows."""
+        if not len(rows):
             return False
-        numbers, values = pa.array([row for row, _ in rows], pa.int64()), pa.array([value for _, value in rows], pa.string())
-        content = parquet_bytes(pa.table({"row": numbers, self.column: values}), BLOCK)
+        told = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+        table = pa.table({"row": pa.array(rows, pa.int64()), self.column: told})
+        content = parquet_bytes(table, GROUP_ROWS)
         number = len(self.names())
         while True:
             try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.manifests import say
 from tests.stores import extracted, objects, other_mask
 from trunkline import open_features
 from trunkline.errors import DataError
@@ -69,13 +70,13 @@ def test_a_corrected_label_is_another_head(finished: RunSpec):
     features = open_features(finished.store)
     row = int(features.rows("train")[0])
     other = "1" if features.labels(np.array([row]))[0] == "0" else "0"
-    features.dataset.labels.append([(row, other)])
+    say(features.dataset.labels, {row: other})
     assert fit(finished).fitted == 1
 
 
 def test_a_corrected_split_is_another_head(finished: RunSpec):
     features = open_features(finished.store)
-    features.dataset.splits.append([(int(features.rows("train")[0]), "test")])
+    say(features.dataset.splits, {int(features.rows("train")[0]): "test"})
     receipt = fit(finished)
     assert receipt.fitted == 1
     assert receipt.heads[0].test_rows == len(features.rows("test")) + 1
@@ -127,7 +128,7 @@ def split_folders(images: Path, test: list[Path]) -> None:
 
 def test_an_empty_test_split(finished: RunSpec):
     features = open_features(finished.store)
-    features.dataset.splits.append((int(row), "train") for row in features.rows("test"))
+    say(features.dataset.splits, dict.fromkeys(features.rows("test").tolist(), "train"))
     (why,) = fit(finished).notes
     assert why.startswith("No test image is left to measure heads on (0 test images equal training images")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.manifests import said
 from tests.stores import images_in, objects
 from trunkline.errors import RunError, SourceError
 from trunkline.locations import Location
@@ -61,7 +62,8 @@ def test_changed_removed_added_and_renamed(spec: RunSpec, images: Path, digits_f
     files[2].rename(files[2].with_name("renamed.png"))
     images_in(images, digits_folder, 3, first=80)
     receipt = scan(spec)
-    assert counts(receipt) == (4, 1, 2, 77)
+    assert counts(receipt) == (3, 1, 1, 77)
+    assert receipt.renamed == 1
     assert receipt.batch == 1
     assert live_ids(spec) == sorted(str(file.relative_to(images)) for file in images.glob("*/*.png"))
 
@@ -115,23 +117,38 @@ def test_an_empty_source_makes_no_store(spec: RunSpec, images: Path):
 
 def test_labels_may_come_later(spec: RunSpec):
     assert scan(spec.model_copy(update={"labels": "none"})).labels_changed  # the splits
-    assert set(dataset_of(spec).labels.read(0, 80)) == {None}
-    splits = dataset_of(spec).splits.read(0, 80)
+    assert set(said(dataset_of(spec).labels, 0, 80)) == {None}
+    splits = said(dataset_of(spec).splits, 0, 80)
     receipt = scan(spec)
     assert (receipt.batch, receipt.labels_changed) == (None, True)
-    assert set(dataset_of(spec).labels.read(0, 80)) == set("0123456789")
-    assert dataset_of(spec).splits.read(0, 80) == splits
+    assert set(said(dataset_of(spec).labels, 0, 80)) == set("0123456789")
+    assert said(dataset_of(spec).splits, 0, 80) == splits
 
 
 def test_an_assigned_split_stays(spec: RunSpec, images: Path, digits_folder: Path):
     scan(spec)
-    before = dataset_of(spec).splits.read(0, 80)
+    before = said(dataset_of(spec).splits, 0, 80)
     assert set(before) == {"train", "test"}
     images_in(images, digits_folder, 20, first=80)
     other = spec.model_copy(update={"split": spec.split.model_copy(update={"seed": 7, "test_fraction": 0.9})})
     scan(other)
-    assert dataset_of(spec).splits.read(0, 80) == before
-    assert dataset_of(spec).splits.read(1024, 1044).count("test") > 10
+    assert said(dataset_of(spec).splits, 0, 80) == before
+    assert said(dataset_of(spec).splits, 1024, 1044).count("test") > 10
+
+
+def test_a_renamed_image_keeps_its_split(spec: RunSpec, images: Path):
+    scan(spec)
+    manifest = dataset_of(spec).manifest
+    before = dict(zip(manifest.images()["id"].to_pylist(), said(dataset_of(spec).splits, 0, 80), strict=True))
+    renamed = {}
+    for number, file in enumerate(sorted(images.glob("*/*.png"))[::10]):
+        place = file.with_name(f"another name {number}.png")
+        file.rename(place)
+        renamed[f"{place.parent.name}/{place.name}"] = before[f"{file.parent.name}/{file.name}"]
+    assert "test" in renamed.values()
+    assert scan(spec).renamed == 8
+    after = dataset_of(spec).manifest.images().slice(80)["id"].to_pylist()
+    assert dict(zip(after, said(dataset_of(spec).splits, 1024, 1032), strict=True)) == renamed
 
 
 class Killed(BaseException):
@@ -140,14 +157,14 @@ class Killed(BaseException):
 
 def test_killed_between_batch_and_labels(spec: RunSpec, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
-        patch.setattr(scanning, "_version_labels", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(scanning, "annotate", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             scan(spec)
     assert dataset_of(spec).manifest.rows == 80
     assert dataset_of(spec).labels.names() == []
     receipt = scan(spec)
     assert (receipt.batch, receipt.labels_changed, receipt.unchanged) == (None, True, 80)
-    assert None not in dataset_of(spec).labels.read(0, 80) + dataset_of(spec).splits.read(0, 80)
+    assert None not in said(dataset_of(spec).labels, 0, 80) + said(dataset_of(spec).splits, 0, 80)
 
 
 def test_killed_between_labels_and_splits(spec: RunSpec, monkeypatch: pytest.MonkeyPatch):
@@ -156,7 +173,7 @@ def test_killed_between_labels_and_splits(spec: RunSpec, monkeypatch: pytest.Mon
         with pytest.raises(Killed):
             scan(spec)
     assert scan(spec).labels_changed
-    assert None not in dataset_of(spec).labels.read(0, 80) + dataset_of(spec).splits.read(0, 80)
+    assert None not in said(dataset_of(spec).labels, 0, 80) + said(dataset_of(spec).splits, 0, 80)
 
 
 def test_a_scan_that_lost_the_race_compares_again(spec: RunSpec, monkeypatch: pytest.MonkeyPatch):

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.manifests import appended, say
 from tests.stores import extracted, feature_set_in
 from trunkline import open_features, selection
 from trunkline.errors import CorruptStore, DataError, StoreError
 from trunkline.locations import Location
-from trunkline.manifest import Difference
 from trunkline.specs import RunSpec, SelectSpec
 from trunkline.stages.scan import scan
 from trunkline.stages.select import select, selected_before
@@ -65,7 +65,7 @@ def test_moments_follow_the_splits(finished: RunSpec):
     """A corrected split changes which rows train: only the shards it touches are read again."""
     features = open_features(finished.store)
     moved = features.rows("train")[:5]
-    features.dataset.splits.append((int(row), "test") for row in moved)
+    say(features.dataset.splits, dict.fromkeys(map(int, moved), "test"))
     receipt = select(finished, refit=True)
     assert receipt.reread == 1
     assert receipt.training_rows == len(features.rows("train")) - 5
@@ -117,7 +117,7 @@ def test_nothing_was_extracted(spec: RunSpec):
 def test_no_image_is_left(finished: RunSpec):
     """All images were removed, and no shard is committed."""
     manifest = FeatureStore.open(Location.of(finished.store)).dataset("digits").manifest
-    manifest.append(Difference([], list(range(160)), 0, 0))
+    appended(manifest, removed=range(160))
     shutil.rmtree(feature_set_in(Path(finished.store)) / "commits")
     with pytest.raises(DataError, match=r"holds no features yet. Run `trunkline extract` first"):
         select(finished, refit=True)
@@ -125,6 +125,6 @@ def test_no_image_is_left(finished: RunSpec):
 
 def test_no_training_row_is_left(finished: RunSpec):
     features = open_features(finished.store)
-    features.dataset.splits.append((int(row), "test") for row in features.rows())
+    say(features.dataset.splits, dict.fromkeys(features.rows().tolist(), "test"))
     with pytest.raises(DataError, match=r"needs at least 2 training images, and there are 0"):
         select(finished, refit=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,19 +14,26 @@ from tests.store.examples import commit
 from trunkline.errors import CorruptStore
 from trunkline.locations import Location
 from trunkline.shards import Shard
-from trunkline.store.commits import Commits
+from trunkline.store.commits import Commit, Commits
 
 SHARD = Shard(64, 80)
 
 
 @pytest.fixture
 def commits(tmp_path: Path) -> Commits:
-    return Commits(Location.of(tmp_path))
+    return Commits(Location.of(tmp_path / "commits"), Location.of(tmp_path / "sealed"))
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / f"{SHARD.name}.parquet"
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "commits"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    return folder / f"{SHARD.name}.parquet"
 
 
 def test_a_record_is_read_as_it_was_written(commits: Commits):
@@ -53,9 +61,9 @@ def test_any_tool_reads_the_rows(commits: Commits, file: Path):
     assert pq.read_table(file)["row"].to_pylist() == list(range(64, 80))
 
 
-def test_unfinished_files_are_not_records(commits: Commits, tmp_path: Path):
-    (tmp_path / ".000000000064.parquet.abc.tmp").write_bytes(b"half")
-    (tmp_path / "notes.txt").write_bytes(b"")
+def test_unfinished_files_are_not_records(commits: Commits, folder: Path):
+    (folder / ".000000000064.parquet.abc.tmp").write_bytes(b"half")
+    (folder / "notes.txt").write_bytes(b"")
     assert commits.done() == frozenset()
 
 
@@ -82,8 +90,88 @@ def test_a_record_of_too_few_rows_is_refused(commits: Commits):
         commits.read(SHARD.name)
 
 
-def test_a_record_under_another_name_is_refused(commits: Commits, file: Path, tmp_path: Path):
+def test_a_record_under_another_name_is_refused(commits: Commits, file: Path, folder: Path):
     commits.create(commit(SHARD))
-    file.rename(tmp_path / "000000000128.parquet")
+    file.rename(folder / "000000000128.parquet")
     with pytest.raises(CorruptStore, match=r"lists 16 rows of shard 000000000064, not the 16 of 000000000128"):
         commits.read("000000000128")
+
+
+def shards(count: int) -> list[Shard]:
+    return [Shard(16 * number, 16 * number + 16) for number in range(count)]
+
+
+def checked(seen: list[str]) -> Callable[[Commit], None]:
+    return lambda record: seen.append(record.shard.name)
+
+
+@pytest.fixture
+def many(commits: Commits, monkeypatch: pytest.MonkeyPatch) -> Commits:
+    """Ten records, of which eight are sealed, four a file."""
+    monkeypatch.setattr("trunkline.store.commits.SEALED_AT_ONCE", 4)
+    monkeypatch.setattr("trunkline.store.commits.MIN_SEALED", 3)
+    for shard in shards(10):
+        commits.create(commit(shard))
+    seen: list[str] = []
+    commits.seal(checked(seen))
+    assert seen == [shard.name for shard in shards(8)]
+    return commits
+
+
+def test_sealed_records_are_read_as_they_were_written(many: Commits, monkeypatch: pytest.MonkeyPatch):
+    assert many.sealed.names() == ["000000000000-000000000048-4.parquet", "000000000064-000000000112-4.parquet"]
+    one_by_one = [many.read(shard.name) for shard in shards(10)]
+    opened: list[str] = []
+    whole = Commits.read
+    monkeypatch.setattr(Commits, "read", lambda self, name: opened.append(name) or whole(self, name))
+    together = list(many.each(many.done()))
+    assert sorted(opened) == [shard.name for shard in shards(10)[8:]]
+    for one, other in zip(one_by_one, together, strict=True):
+        assert one.said() == other.said()
+        assert one.table.to_pylist() == other.table.to_pylist()
+    narrow = list(many.each(many.done(), ("row", "status")))
+    assert [each.table.schema.names for each in narrow] == [["row", "status"]] * 10
+    assert [each.shard for each in narrow] == shards(10)
+
+
+def test_sealing_again_takes_the_rest_alone(many: Commits):
+    before = {name: (many.sealed / name).read() for name in many.sealed.names()}
+    many.seal(checked(seen := []))
+    assert seen == []  # two are too few
+    many.create(commit(Shard(160, 176)))
+    many.seal(checked(seen))
+    assert seen == ["000000000128", "000000000144", "000000000160"]
+    assert {name: (many.sealed / name).read() for name in before} == before
+    assert len(list(many.each(many.done()))) == 11
+
+
+def test_a_sealed_copy_without_its_record_does_not_count(many: Commits, folder: Path):
+    (folder / "000000000016.parquet").unlink()
+    assert [each.shard.name for each in many.each(many.done())] == [s.name for s in shards(10) if s.name != "000000000016"]
+
+
+def test_what_is_forgotten_may_be_written_anew(many: Commits):
+    many.forget(["000000000016"])
+    assert many.sealed.names() == ["000000000064-000000000112-4.parquet"]
+    assert "000000000016" not in many.done()
+    many.create(commit(Shard(16, 32), lease=7))
+    assert [each.lease for each in many.each(many.done())] == [1, 7, *[1] * 8]
+
+
+def test_a_damaged_sealed_file_is_only_a_copy(many: Commits):
+    for name in many.sealed.names():
+        (many.sealed / name).write((many.sealed / name).read()[:50])
+    (many.sealed / "strange.parquet").write(commit(Shard(0, 16)).to_bytes())
+    assert [each.shard for each in many.each(many.done())] == shards(10)
+
+
+def test_a_record_that_must_not_be_is_not_sealed(commits: Commits, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("trunkline.store.commits.MIN_SEALED", 1)
+    commits.create(commit(SHARD))
+
+    def refuse(record: Commit) -> None:
+        raise CorruptStore(record.shard.name)
+
+    with pytest.raises(CorruptStore, match="000000000064"):
+        commits.seal(refuse)
+    assert commits.sealed.names() == []

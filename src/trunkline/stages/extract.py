@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trunkline import runtimes
-from trunkline.accounting import Account, RowCounts, account
+from trunkline.accounting import Account, RowCounts, account, refuse_strange
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.resolution import order_of, resolve
@@ -25,7 +25,6 @@ from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
 from trunkline.specs import EngineSpec, RunSpec
 from trunkline.stages.effects import Effect, measured, stored
-from trunkline.store.commits import Commits
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.layout import ArrayLayout
@@ -84,7 +83,7 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     location = store.feature_set_location(dataset.name, order.recipe)
     layout = _layout(location, spec, manifest, backbone, cluster)
     shards = list(plan(manifest.spans, layout.rows_per_shard))
-    missing = remaining(shards, Commits(location / "commits").done())
+    missing = remaining(shards, FeatureSet.committed(location))
     projection = Projection.of(layout, sum(shard.rows for shard in missing), store.root)
     if missing:
         projection.refuse_what_does_not_fit()
@@ -131,6 +130,7 @@ def bring_up_to_date(
         with storage_errors_in_words(features.location):
             features.arrays.grow(manifest.rows)
         todo = remaining(shards, features.commits.done())
+        features.commits.unseal([shard.name for shard in todo])
         if todo:
             projection = Projection.of(features.layout, sum(shard.rows for shard in todo), features.location)
             progress(Step("extract", 0, None, f"{projection}; starting workers"))
@@ -144,7 +144,9 @@ def bring_up_to_date(
             )
             job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
             fresh = _run(job, todo, cluster, max_bad_fraction, progress)
-        features.arrays.seal([shard for shard in shards if shard.name in features.commits.done()])
+        done = features.commits.done()
+        features.arrays.seal([shard for shard in shards if shard.name in done])
+        features.commits.seal(lambda commit: refuse_strange(commit, manifest))
     return fresh, engine
 
 
@@ -245,7 +247,8 @@ def _receipt(
 
 
 def _account(features: FeatureSet, manifest: Manifest) -> Account:
-    return account(manifest, (features.commits.read(name) for name in sorted(features.commits.done())))
+    commits = features.commits
+    return account(manifest, commits.each(commits.done(), ("row", "status", "reason")))
 
 
 def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:

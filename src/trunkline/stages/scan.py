@@ -1,35 +1,51 @@
-"""Scan: source → manifest. New and changed images become rows, gone ones are marked, labels and splits get a version."""
+"""Scan: source → manifest, labels, splits. What is unchanged costs a comparison of versions and nothing else."""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from trunkline.annotations import annotate
+from trunkline.comparison import Difference, Told, compare
+from trunkline.drafts import Draft
 from trunkline.errors import RunError, SourceError
 from trunkline.locations import Location
-from trunkline.manifest import Difference, Manifest
+from trunkline.manifest import Manifest
 from trunkline.progress import Progress, Step, silent
-from trunkline.sources import FolderSource, Layout, Listed
-from trunkline.specs import RunSpec, SplitSpec
+from trunkline.sources import FolderSource, Listed
+from trunkline.specs import RunSpec
 from trunkline.store.feature_store import Dataset, FeatureStore
 
-LISTED_PER_STEP = 1000
-TRIES = 3
+TRIES = 5
+LISTED_PER_STEP = 10_000
 
 
 @dataclass(frozen=True)
 class ScanReceipt:
-    """What a scan found: images by what is new about them, and the batch it wrote, None where nothing is new."""
+    """What a scan found; `batch` is the last one it appended, None where nothing had changed. A renamed image has the version of one
+    that is gone.
+    """
 
     dataset: str
     batch: int | None
     added: int
     changed: int
+    renamed: int
     removed: int
     unchanged: int
     labels_changed: bool
     seconds: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a scan would find now; nothing was written. `manifest` is as it stands."""
+
+    manifest: Manifest
+    difference: Difference
 
 
 def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
@@ -37,71 +53,98 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
 
     Raises
     ------
-    SourceError : missing, empty, bound to another dataset, or so many images gone that the source seems unmounted.
+    SourceError : missing, empty, bound to another dataset, an id twice, or so many images gone that the source seems unmounted.
     StoreError : the store is foreign or newer.
     """
     started = time.monotonic()
     source = FolderSource(Location.of(spec.source))
-    listing = list(_counted(source.listing(), progress))
-    root = Location.of(spec.store)
-    if not listing:
-        raise SourceError(
-            f"The source {source.root} holds no images (.jpg .jpeg .png .webp .bmp .gif .tif .tiff, at any depth), so there is nothing to "
-            "extract. Check the path."
-        )
-    layout = source.layout((image.id for image in listing), spec.labels)
-    dataset = FeatureStore.create(root).dataset(spec.dataset_name)
-    dataset.bind(source)
     for _ in range(TRIES):
-        manifest = dataset.manifest
-        difference = manifest.compare(listing)
-        _guard_against_mass_removal(difference, source, spec.max_removed_fraction)
-        try:
-            after = manifest if difference.is_empty else manifest.append(difference)
-            break
-        except FileExistsError:
-            continue  # another scan appended the same batch number; compare with what it wrote
+        with tempfile.TemporaryDirectory(prefix="trunkline-scan-") as folder:
+            seen = _Seen(source, progress)
+            dataset = _dataset_of(spec, source)
+            manifest = dataset.manifest
+            draft = Draft(Path(folder), manifest)
+            difference = compare(manifest, seen.listing(), draft, seen.told)
+            seen.refuse_nothing()
+            _guard_against_mass_removal(difference, source, spec.max_removed_fraction)
+            layout = source.layout(seen.folders, spec.labels)
+            FeatureStore.create(Location.of(spec.store))
+            dataset.bind(source)
+            try:
+                drafted = draft.finish(difference.removed, difference.successors)
+                after = manifest.append(drafted) if drafted else manifest
+                break
+            except FileExistsError:
+                continue  # another scan appended the same batch number; compare with what it wrote
     else:
         raise RunError(f"Other scans of {dataset.name} kept appending first; start this one again when they are done.")
-    labels_changed = _version_labels(dataset, after, layout, spec.split)
+    labels_changed = annotate(dataset, after, layout, spec.split, seen.told)
     return ScanReceipt(
         dataset=dataset.name,
         batch=None if difference.is_empty else len(after.batches) - 1,
-        added=len(difference.added) - difference.changed,
+        added=difference.added,
         changed=difference.changed,
-        removed=len(difference.removed) - difference.changed,
+        renamed=difference.renamed,
+        removed=difference.gone,
         unchanged=difference.unchanged,
         labels_changed=labels_changed,
         seconds=time.monotonic() - started,
     )
 
 
-def _counted(listing: Iterable[Listed], progress: Progress) -> Iterator[Listed]:
-    number = 0
-    for number, image in enumerate(listing, 1):
-        if number % LISTED_PER_STEP == 0:
-            progress(Step("scan", number, None))
-        yield image
-    progress(Step("scan", number, number))
+def preview(spec: RunSpec, progress: Progress = silent) -> Preview:
+    """What a scan would find now. Raises as `scan` does, the guard against mass removal aside."""
+    source = FolderSource(Location.of(spec.source))
+    with tempfile.TemporaryDirectory(prefix="trunkline-plan-") as folder:
+        seen = _Seen(source, progress)
+        manifest = _dataset_of(spec, source).manifest
+        difference = compare(manifest, seen.listing(), Draft(Path(folder), manifest))
+        seen.refuse_nothing()
+        return Preview(manifest, difference)
+
+
+def _dataset_of(spec: RunSpec, source: FolderSource) -> Dataset:
+    """The dataset, whether or not it is there yet. Raises StoreError or SourceError before anything is listed or written."""
+    source.check()
+    root = Location.of(spec.store)
+    FeatureStore.refuse_strangers(root)
+    dataset = FeatureStore(root).dataset(spec.dataset_name)
+    dataset.refuse_another(source)
+    return dataset
+
+
+class _Seen:
+    """A listing as it streams by: counted, its top folders remembered, what it tells of labels and splits kept."""
+
+    def __init__(self, source: FolderSource, progress: Progress) -> None:
+        self._source, self._progress = source, progress
+        self._count = 0
+        self.folders: set[str] = set()
+        self.told: Told | None = None
+
+    def listing(self) -> Iterator[Listed]:
+        self._count, self.folders = 0, set()
+        for image in self._source.listing():
+            self._count += 1
+            if self._count % LISTED_PER_STEP == 0:
+                self._progress(Step("scan", self._count, None))
+            top, slash, _ = image.id.partition("/")
+            if slash:
+                self.folders.add(top)
+            yield image
+        self._progress(Step("scan", self._count, self._count))
+
+    def refuse_nothing(self) -> None:
+        if not self._count:
+            raise SourceError(
+                f"The source {self._source.root} holds no images (.jpg .jpeg .png .webp .bmp .gif .tif .tiff, at any depth), so there is "
+                "nothing to extract. Check the path."
+            )
 
 
 def _guard_against_mass_removal(difference: Difference, source: FolderSource, most: float) -> None:
-    gone = len(difference.removed) - difference.changed
-    live = difference.unchanged + len(difference.removed)
-    if gone > most * live:
+    if difference.gone > most * difference.known:
         raise SourceError(
-            f"{gone} of {live} images are gone from {source.root}, more than {most:.0%}: is a disk or bucket not mounted? Nothing "
-            "was marked. If they are meant to be gone, run again with --max-removed 1."
+            f"{difference.gone} of {difference.known} images are gone from {source.root}, more than {most:.0%}: is a disk or bucket not "
+            "mounted? Nothing was marked. If they are meant to be gone, run again with --max-removed 1."
         )
-
-
-def _version_labels(dataset: Dataset, manifest: Manifest, layout: Layout, spec: SplitSpec) -> bool:
-    """Write the labels and splits that differ from the stored ones; a split, once assigned, stays."""
-    table = manifest.images()
-    table = table.filter([not gone for gone in table["removed"].to_pylist()])
-    rows, ids = table["row"].to_pylist(), table["id"].to_pylist()
-    labels, splits = dataset.labels.read(0, manifest.rows), dataset.splits.read(0, manifest.rows)
-    relabelled = [(row, new) for row, id_ in zip(rows, ids, strict=True) if (new := layout.label(id_)) and new != labels[row]]
-    assigned = [(row, layout.split(id_, spec)) for row, id_ in zip(rows, ids, strict=True) if splits[row] is None]
-    changed = [dataset.labels.append(relabelled), dataset.splits.append(assigned)]
-    return any(changed)

@@ -60,7 +60,7 @@ def _dataset(root: FeatureStore, dataset: Dataset) -> dict[str, Any]:
 def _feature_set(root: FeatureStore, dataset: Dataset, features: FeatureSet) -> dict[str, Any]:
     manifest = dataset.manifest
     done = features.commits.done()
-    counted = account(manifest, (features.commits.read(name) for name in sorted(done)))
+    counted = account(manifest, features.commits.each(done, ("row", "status", "reason")))
     folder = root.beside("heads", features)
     heads = [found for name in folder.names() if (found := artifact.load(folder / name))]
     return {

@@ -78,13 +78,18 @@ class FeatureSet:
         except TypeError as error:
             raise _foreign(location) from error
 
+    @staticmethod
+    def committed(location: Location) -> frozenset[str]:
+        """Names of the committed shards of the feature set that lies there; none where there is no feature set yet."""
+        return Commits(location / "commits", location / "sealed").done()
+
     @cached_property
     def arrays(self) -> FeatureArrays:
         return open_arrays(self.location, self.layout)
 
     @property
     def commits(self) -> Commits:
-        return Commits(self.location / "commits")
+        return Commits(self.location / "commits", self.location / "sealed")
 
     @property
     def moments(self) -> Location:

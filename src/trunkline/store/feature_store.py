@@ -39,12 +39,18 @@ class Dataset:
         try:
             (self.location / "source.json").create(json.dumps({"root": source.root.uri}).encode())
         except FileExistsError:
-            bound = self.source.root
-            if bound != source.root:
-                raise SourceError(
-                    f"The dataset {self.name!r} belongs to {bound}, not to {source.root}: its rows would be marked as removed. "
-                    "Give this source a name of its own with --dataset."
-                ) from None
+            self.refuse_another(source)
+
+    def refuse_another(self, source: FolderSource) -> None:
+        """Raise SourceError where the dataset is bound to another source; nothing happens where it is not bound yet."""
+        if not (self.location / "source.json").exists():
+            return
+        bound = self.source.root
+        if bound != source.root:
+            raise SourceError(
+                f"The dataset {self.name!r} belongs to {bound}, not to {source.root}: its rows would be marked as removed. "
+                "Give this source a name of its own with --dataset."
+            )
 
     @property
     def manifest(self) -> Manifest:
@@ -68,17 +74,23 @@ class FeatureStore:
     @classmethod
     def create(cls, root: Location) -> FeatureStore:
         """Open the store, or make it. Raises StoreError where the folder holds something else or a newer store."""
+        cls.refuse_strangers(root)
         if not (root / "store.json").exists():
-            strangers = [name for name in root.names() if name != "store.json"]
-            if strangers:
-                raise StoreError(
-                    f"{root} is not a feature store and not empty (it holds {strangers[0]}). Give --store an empty or new folder."
-                )
             try:
                 (root / "store.json").create(json.dumps({"format": "trunkline", "version": FORMAT_VERSION}).encode())
             except FileExistsError:
                 pass  # another run was faster
         return cls.open(root)
+
+    @classmethod
+    def refuse_strangers(cls, root: Location) -> None:
+        """Raise StoreError where a folder is not empty and no store, or a newer one; an empty or new one passes."""
+        if (root / "store.json").exists():
+            cls.open(root)
+        elif strangers := [name for name in root.names() if name != "store.json"]:
+            raise StoreError(
+                f"{root} is not a feature store and not empty (it holds {strangers[0]}). Give --store an empty or new folder."
+            )
 
     @classmethod
     def open(cls, root: Location) -> FeatureStore:
