@@ -179,10 +179,12 @@ def test_a_store_that_cannot_be_written_is_said_in_words(job: ExtractionJob):
 @pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
 def test_a_feature_that_is_not_finite_goes_to_quarantine(odd: float):
     record = RowRecord(0, "a.png", "v", Status.OK)
-    bad = extraction._finished(record, [np.array([1.0, odd], np.float32)])
-    assert (bad.status, bad.reason) == (Status.QUARANTINED, "non-finite")
-    assert extraction._finished(record, [np.array([1.0, 2.0], np.float32)]).status == Status.OK
-    assert extraction._finished(bad, []) == bad
+    out = {"one": np.array([[1.0, odd], [1.0, 2.0]], np.float32), "two": np.ones((2, 3), np.float32)}
+    bad, good = extraction._finished([record, record._replace(row=1)], out)
+    assert (bad.status, bad.reason, bad.feature) == (Status.QUARANTINED, "non-finite", "")
+    assert all(np.isnan(values[0]).all() and np.isfinite(values[1]).all() for values in out.values())
+    assert (good.status, good.feature) == (Status.OK, extraction.feature_digest([values[1] for values in out.values()]))
+    assert extraction._finished([bad, bad], out) == [bad, bad]
 
 
 def test_another_job_gets_a_worker_of_its_own(job: ExtractionJob, finished_store: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ taken for a repetition and stop the scan; the hash is seeded anew in each proces
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -61,8 +61,14 @@ class Difference:
         return self.changed + self.renamed + self.unchanged + self.gone
 
 
-def compare(manifest: Manifest, listing: Iterable[Listed], draft: Draft, told: Told | None = None) -> Difference:
-    """Stream a listing against the live images; what is to be added goes into the draft.
+def compare(
+    manifest: Manifest,
+    listing: Iterable[Listed],
+    draft: Draft,
+    told: Told | None = None,
+    seen: Callable[[Sequence[Listed]], None] | None = None,
+) -> Difference:
+    """Stream a listing against the live images; what is to be added goes into the draft, and `seen` is shown all, in pieces.
 
     Raises
     ------
@@ -73,6 +79,8 @@ def compare(manifest: Manifest, listing: Iterable[Listed], draft: Draft, told: T
     replaced, replacing = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     unchanged = added_bytes = 0
     for images in _some(listing):
+        if seen is not None:
+            seen(images)
         ids, versions = _hashes([image.id for image in images]), _hashes([image.version for image in images])
         found = known.find(ids)
         _refuse_repetition(known, found, images)

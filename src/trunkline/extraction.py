@@ -161,8 +161,7 @@ class _Worker:
                 forward += self._run(batch, out)
         forward += self._run(batch, out)
         self._refuse_if_all_are_gone(records)
-        finished = [_finished(record, [values[number] for values in out.values()]) for number, record in enumerate(records)]
-        return FeatureBlock(shard, out, finished, Timings(read, decode, forward, 0.0, first_read))
+        return FeatureBlock(shard, out, _finished(records, out), Timings(read, decode, forward, 0.0, first_read))
 
     def store(self, block: FeatureBlock, digest: str) -> Commit:
         """Write features and moments; the commit record is returned, for the caller to create last."""
@@ -208,23 +207,27 @@ class _Worker:
 
     def _images(self, rows: pa.Table) -> Iterator[_Image]:
         """Rows in order, read and decoded ahead by the reading threads, a few batches of them."""
-        ahead: deque[Future[_Image]] = deque()
-        for row in rows.to_pylist():
-            ahead.append(self.readers.submit(self._load, row))
-            if len(ahead) >= self.job.engine.images_ahead:
-                yield ahead.popleft().result()
+        ahead: deque[Future[list[_Image]]] = deque()
+        some = max(1, self.job.engine.images_ahead // (4 * self.job.engine.readers))
+        for start in range(0, len(rows), some):
+            ahead.append(self.readers.submit(self._load_some, rows.slice(start, some).to_pylist()))
+            if len(ahead) * some >= self.job.engine.images_ahead:
+                yield from ahead.popleft().result()
         while ahead:
-            yield ahead.popleft().result()
+            yield from ahead.popleft().result()
 
-    def _load(self, row: Mapping[str, object]) -> _Image:
-        record = RowRecord(int(str(row["row"])), str(row["id"]), str(row["version"]), Status.OK)
+    def _load_some(self, rows: Sequence[Mapping[str, Any]]) -> list[_Image]:
+        return [self._load(row) for row in rows]
+
+    def _load(self, row: Mapping[str, Any]) -> _Image:
+        record = RowRecord(row["row"], row["id"], row["version"], Status.OK)
         if row["removed"]:
-            return _Image(replace(record, status=Status.VOID, reason="", detail="removed before it was read"), None, 0.0, 0.0)
+            return _Image(record._replace(status=Status.VOID, detail="removed before it was read"), None, 0.0, 0.0)
         started, cpu, read = time.perf_counter(), time.thread_time(), 0.0
         try:
             content = self.source.read(record.id, record.version)
             read, cpu = time.perf_counter() - started, time.thread_time()
-            record = replace(record, sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            record = record._replace(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             if known := self.predecessors.features_of(record.row, record.sha256):
                 return _Image(record, None, read, 0.0, known)
             recipe = self.features.recipe
@@ -232,19 +235,25 @@ class _Worker:
                 pixels = images.load(content, recipe)
             return _Image(record, pixels, read, time.thread_time() - cpu)
         except UnreadableImage as error:
-            bad = replace(record, status=Status.QUARANTINED, reason=error.reason, detail=error.detail[:300])
+            bad = record._replace(status=Status.QUARANTINED, reason=error.reason, detail=error.detail[:300])
             return _Image(bad, None, read, time.thread_time() - cpu)
 
 
-def _finished(record: RowRecord, features: list[NDArray[np.float32]]) -> RowRecord:
-    """With the digest of its features; features that are not finite become NaN, and the row is quarantined."""
-    if record.status != Status.OK:
-        return record
-    if all(np.isfinite(values).all() for values in features):
-        return replace(record, feature=feature_digest(features))
-    for values in features:
-        values[:] = np.nan
-    return replace(record, status=Status.QUARANTINED, reason="non-finite", detail="the backbone gave infinity or NaN")
+def _finished(records: Sequence[RowRecord], out: Mapping[str, NDArray[np.float32]]) -> list[RowRecord]:
+    """With the digest of their features; features that are not finite become NaN, and their rows are quarantined."""
+    finite = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in out.values()]).tolist()
+    finished = []
+    for number, record in enumerate(records):
+        if record.status != Status.OK:
+            finished.append(record)
+        elif finite[number]:
+            finished.append(record._replace(feature=feature_digest([values[number] for values in out.values()])))
+        else:
+            for values in out.values():
+                values[number] = np.nan
+            detail = f"the backbone gave infinity or NaN as {values.dtype}"
+            finished.append(record._replace(status=Status.QUARANTINED, reason="non-finite", detail=detail))
+    return finished
 
 
 _workers: dict[tuple[str, str, str], _Worker] = {}

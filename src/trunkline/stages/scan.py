@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from trunkline.specs import RunSpec
 from trunkline.store.feature_store import Dataset, FeatureStore
 
 TRIES = 5
-LISTED_PER_STEP = 10_000
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
             dataset = _dataset_of(spec, source)
             manifest = dataset.manifest
             draft = Draft(Path(folder), manifest)
-            difference = compare(manifest, seen.listing(), draft, seen.told)
+            difference = compare(manifest, source.listing(), draft, seen.told, seen)
             seen.refuse_nothing()
             _guard_against_mass_removal(difference, source, spec.max_removed_fraction)
             layout = source.layout(seen.folders, spec.labels)
@@ -98,7 +97,7 @@ def preview(spec: RunSpec, progress: Progress = silent) -> Preview:
     with tempfile.TemporaryDirectory(prefix="trunkline-plan-") as folder:
         seen = _Seen(source, progress)
         manifest = _dataset_of(spec, source).manifest
-        difference = compare(manifest, seen.listing(), Draft(Path(folder), manifest))
+        difference = compare(manifest, source.listing(), Draft(Path(folder), manifest), seen=seen)
         seen.refuse_nothing()
         return Preview(manifest, difference)
 
@@ -122,19 +121,19 @@ class _Seen:
         self.folders: set[str] = set()
         self.told: Told | None = None
 
-    def listing(self) -> Iterator[Listed]:
-        self._count, self.folders = 0, set()
-        for image in self._source.listing():
-            self._count += 1
-            if self._count % LISTED_PER_STEP == 0:
-                self._progress(Step("scan", self._count, None))
-            top, slash, _ = image.id.partition("/")
-            if slash:
-                self.folders.add(top)
-            yield image
-        self._progress(Step("scan", self._count, self._count))
+    def __call__(self, images: Sequence[Listed]) -> None:
+        self._count += len(images)
+        self._progress(Step("scan", self._count, None))
+        inside = ""
+        for image in images:
+            if not inside or not image.id.startswith(inside):  # listings go folder by folder
+                top, slash, _ = image.id.partition("/")
+                inside = top + slash if slash else ""
+                if slash:
+                    self.folders.add(top)
 
     def refuse_nothing(self) -> None:
+        self._progress(Step("scan", self._count, self._count))
         if not self._count:
             raise SourceError(
                 f"The source {self._source.root} holds no images (.jpg .jpeg .png .webp .bmp .gif .tif .tiff, at any depth), so there is "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from typing import Any
 
@@ -58,7 +58,7 @@ class Commit:
     def of(
         cls, block: FeatureBlock, *, recipe: str, rows_digest: str, lease: int, environment: Mapping[str, str], timings: Timings
     ) -> Commit:
-        columns = {name.name: [getattr(record, name.name) for record in block.records] for name in fields(RowRecord)}
+        columns = dict(zip(RowRecord._fields, zip(*block.records, strict=True), strict=True))
         table = pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, SCHEMA)
         return cls(block.shard, table, recipe, rows_digest, lease, environment, timings)
 
@@ -122,6 +122,10 @@ class Commits:
         except FileExistsError:
             return False
         return True
+
+    def replace(self, commit: Commit) -> None:
+        """Write the record anew; only a purge does, under the lease, after `unseal`."""
+        self._place(commit.shard.name).write(commit.to_bytes())
 
     def read(self, name: str) -> Commit:
         """The record of a shard. Raises CorruptStore where it is not what it should be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from trunkline.errors import SourceError, StoreError
+from trunkline.errors import SourceError, StoreError, did_you_mean
 from trunkline.locations import Location
 from trunkline.manifest import Manifest
 from trunkline.sources import FolderSource
@@ -113,6 +113,15 @@ class FeatureStore:
 
     def dataset(self, name: str) -> Dataset:
         return Dataset(self.root / f"datasets/{name}")
+
+    def known_dataset(self, name: str) -> Dataset:
+        """Raises StoreError where there is no such dataset, with those there are."""
+        known = [each.name for each in self.datasets()]
+        if name not in known:
+            raise StoreError(
+                f"{self.root} holds no dataset {name!r}.{did_you_mean(name, known)} It has: {', '.join(known) or 'none'}."
+            )
+        return self.dataset(name)
 
     def datasets(self) -> list[Dataset]:
         return [self.dataset(name) for name in (self.root / "datasets").names()]
