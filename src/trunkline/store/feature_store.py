@@ -39,12 +39,15 @@ class Dataset:
         try:
             (self.location / "source.json").create(json.dumps({"root": source.root.uri}).encode())
         except FileExistsError:
-            bound = self.source.root
-            if bound != source.root:
-                raise SourceError(
-                    f"The dataset {self.name!r} belongs to {bound}, not to {source.root}: its rows would be marked as removed. "
-                    "Give this source a name of its own with --dataset."
-                ) from None
+            self.refuse_another(source)
+
+    def refuse_another(self, source: FolderSource) -> None:
+        """Raises SourceError where it is bound to another source; nothing is written."""
+        if (self.location / "source.json").exists() and (bound := self.source.root) != source.root:
+            raise SourceError(
+                f"The dataset {self.name!r} belongs to {bound}, not to {source.root}: its rows would be marked as removed. "
+                "Give this source a name of its own with --dataset."
+            )
 
     @property
     def manifest(self) -> Manifest:
@@ -68,17 +71,24 @@ class FeatureStore:
     @classmethod
     def create(cls, root: Location) -> FeatureStore:
         """Open the store, or make it. Raises StoreError where the folder holds something else or a newer store."""
-        if not (root / "store.json").exists():
-            strangers = [name for name in root.names() if name != "store.json"]
-            if strangers:
-                raise StoreError(
-                    f"{root} is not a feature store and not empty (it holds {strangers[0]}). Give --store an empty or new folder."
-                )
+        if cls.existing(root) is None:
             try:
                 (root / "store.json").create(json.dumps({"format": "trunkline", "version": FORMAT_VERSION}).encode())
             except FileExistsError:
                 pass  # another run was faster
         return cls.open(root)
+
+    @classmethod
+    def existing(cls, root: Location) -> FeatureStore | None:
+        """The store, None where one could be made; nothing is written. Raises StoreError as `create` does."""
+        if (root / "store.json").exists():
+            return cls.open(root)
+        strangers = [name for name in root.names() if name != "store.json"]
+        if strangers:
+            raise StoreError(
+                f"{root} is not a feature store and not empty (it holds {strangers[0]}). Give --store an empty or new folder."
+            )
+        return None
 
     @classmethod
     def open(cls, root: Location) -> FeatureStore:
