@@ -47,8 +47,8 @@ def test_measuring_goes_on_until_it_is_stable_long_enough_or_through():
     assert not enough(10)  # no whole round
     assert not enough(24)  # stable, but for two and a half seconds only
     assert enough(40)
-    assert enough(8, rows=256)  # as many rows as there are to do
-    assert not enough(8, rows=257)
+    assert enough(8, rows=512)  # as many rows as there are to do
+    assert not enough(8, rows=513)
     assert enough(8, seconds=20.0)  # it has taken its time
 
 

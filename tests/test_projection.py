@@ -74,8 +74,8 @@ def test_a_workers_memory_has_its_parts(backbone: Compiled):
     assert known == WorkerMemory(500 * MIB, 7 * shard, 64 * 224 * 224 * 3, 10 * MIB)
     assert known.bytes == sum(vars(known).values())
     assert str(known) == (
-        "about 562.1 MiB a worker (500.0 MiB the process with its backbone, 42.9 MiB features being made, 9.2 MiB images prepared "
-        "ahead, 10.0 MiB images being decoded)"
+        "about 626.1 MiB a worker (500.0 MiB the process with its backbone, 42.9 MiB features being made, 9.2 MiB images prepared "
+        "ahead, 10.0 MiB images being decoded, 64.0 MiB else)"
     )
 
 
@@ -85,7 +85,7 @@ def test_two_batches_are_prepared_ahead_at_least(backbone: Compiled):
 
 
 def test_workers_that_need_more_memory_than_there_is_are_refused():
-    worker = WorkerMemory(300 * MIB, 100 * MIB, 100 * MIB)
+    worker = WorkerMemory(300 * MIB, 100 * MIB, 100 * MIB, kept=0)
     worker.refuse_what_does_not_fit(4, available=2000 * MIB)
     with pytest.raises(
         DataError,

@@ -60,7 +60,7 @@ def is_enough(arrivals: Sequence[Arrival], slots: int, rows: int) -> bool:
     if len(arrivals) < 2 * slots or len(arrivals) % slots:
         return False
     whole = pace(arrivals, slots)
-    if whole.seconds >= MAX_SECONDS or whole.rows >= rows:
+    if whole.seconds >= MAX_SECONDS or _rows(arrivals) >= rows:
         return True
     half = len(arrivals) // slots // 2 * slots
     if whole.seconds < MIN_SECONDS or half < 2 * slots:

@@ -18,6 +18,7 @@ from trunkline.wording import in_bytes
 
 MAX_SHARD_BYTES = 512 * 2**20
 PROCESS_BYTES = 300 * 2**20  # a worker with its libraries, before it loads a backbone
+KEPT_BYTES = 64 * 2**20  # libraries that a worker's first shard loads, and what the C library keeps of freed memory
 MOMENTS_COPIES = 6  # in bytes of the stored float32: three float64 arrays of a layer, while its moments are computed
 
 
@@ -62,12 +63,16 @@ class Projection:
 
 @dataclass(frozen=True)
 class WorkerMemory:
-    """Bytes that one worker holds, by what for: a process with its backbone, shards being made, images prepared ahead, images decoded."""
+    """Bytes that one worker holds, by what for: a process with its backbone, shards being made, images prepared ahead, images decoded.
+
+    `kept` is what cannot be told in advance: the libraries its first shard loads, and freed memory that the C library keeps.
+    """
 
     process: int
     shards: int
     ahead: int
     decoding: int = 0
+    kept: int = KEPT_BYTES
 
     @classmethod
     def of(
@@ -99,7 +104,7 @@ class WorkerMemory:
 
     @property
     def bytes(self) -> int:
-        return self.process + self.shards + self.ahead + self.decoding
+        return self.process + self.shards + self.ahead + self.decoding + self.kept
 
     def __str__(self) -> str:
         parts = (
@@ -107,7 +112,7 @@ class WorkerMemory:
             f"{in_bytes(self.ahead)} images prepared ahead"
         )
         decoding = f", {in_bytes(self.decoding)} images being decoded" if self.decoding else ""
-        return f"about {in_bytes(self.bytes)} a worker ({parts}{decoding})"
+        return f"about {in_bytes(self.bytes)} a worker ({parts}{decoding}, {in_bytes(self.kept)} else)"
 
     def refuse_what_does_not_fit(self, workers: int, available: int | None = None) -> None:
         """Raises DataError where `workers` of them need more than this machine has; `available` bytes, asked of the kernel by default."""

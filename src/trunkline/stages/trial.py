@@ -38,7 +38,7 @@ FASTEST = 200e9  # multiply-accumulates a second of a core that no network reach
 TYPICAL = 50e9
 SHARD_SECONDS = 0.5
 MOST_ROWS, MOST_BYTES = 2**16, 512 * 2**20
-CUDA_ROWS = 512
+LEAST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def tried(
     loaded = _on_each_worker(executor, _load, backbone, engine)
     slots = executor.workers * SHARDS_PER_WORKER_AT_ONCE if isinstance(executor, DaskExecutor) else 1
     store = FeatureStore.create(scratch / "store")
-    dataset, shards = _dataset(store, source, sample, backbone, layout, engine, slots)
+    dataset, shards = _dataset(store, source, sample, backbone, layout, engine, slots, rows)
     tiny = replace(layout, rows_per_shard=shards[0].rows)
     features = FeatureSet.create(store.feature_set_location(dataset.name, recipe), recipe, tiny)
     arrivals: list[Arrival] = []
@@ -194,12 +194,10 @@ def _dataset(
     layout: ArrayLayout,
     engine: Engine,
     slots: int,
+    to_do: int,
 ) -> tuple[Dataset, list[Shard]]:
     """The sample again and again, each time in another order but the first, all of it training rows; and its shards."""
-    seconds = max(backbone.multiply_accumulates / TYPICAL, 1e-6)
-    rows = 1 << max(2, int(min(MIN_ROWS, SHARD_SECONDS / seconds)).bit_length() - 1)
-    if engine.batch > rows:
-        rows = min(engine.batch * 2, CUDA_ROWS, layout.rows_per_shard)
+    rows = _rows_per_shard(backbone, engine, layout.rows_per_shard, to_do // (2 * slots))
     fastest = MAX_SECONDS * engine.workers * engine.threads * FASTEST / max(backbone.multiply_accumulates, 1)
     most = max(4, MOST_BYTES // (rows * 4 * sum(layout.dims.values())))
     count = max(3 * slots, min(int(fastest / rows), MOST_ROWS // rows, most))
@@ -212,6 +210,14 @@ def _dataset(
     manifest = dataset.manifest.append(Difference(listed[: count * rows], (), 0, 0))
     dataset.splits.append((row, "train") for row in range(manifest.rows))
     return dataset, list(plan(manifest.spans, rows))
+
+
+def _rows_per_shard(backbone: Compiled, engine: Engine, real: int, most: int) -> int:
+    """A power of two: as small as real shards get, fewer rows of slow networks and of few images, but whole batches."""
+    seconds = max(backbone.multiply_accumulates / TYPICAL, 1e-6)
+    rows = max(LEAST_ROWS, int(min(MIN_ROWS, SHARD_SECONDS / seconds, most)))
+    batch = min(engine.batch, real)
+    return max(1 << (rows.bit_length() - 1), 1 << (batch - 1).bit_length())
 
 
 def _until(shards: Sequence[Shard], enough: Callable[[], bool]) -> Iterator[Shard]:
