@@ -9,17 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import pyarrow.compute as pc
 
-from trunkline.drafts import Draft
 from trunkline.errors import SourceError
 from trunkline.manifest import NONE, Manifest, Rows
 from trunkline.sources import Listed
 
 IMAGES_AT_ONCE = 65_536
 NO_VERSION = frozenset({"", "dangling", "missing"})  # of images that are not there: equal ones tell nothing
+
+
+class Drafting(Protocol):
+    """Takes what is to be added, as `drafts.Draft` does."""
+
+    def add(self, images: Sequence[Listed], /) -> Rows:
+        """The row of each."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Difference:
 def compare(
     manifest: Manifest,
     listing: Iterable[Listed],
-    draft: Draft,
+    draft: Drafting,
     told: Told | None = None,
     seen: Callable[[Sequence[Listed]], None] | None = None,
 ) -> Difference:

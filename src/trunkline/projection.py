@@ -1,4 +1,4 @@
-"""What an extraction will write, said and judged before the first image is read."""
+"""What an extraction will write and hold, said and judged before the first image is read."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trunkline.errors import StoreError
+from trunkline.backbones.compiled import Compiled
+from trunkline.engine import BYTES_AHEAD
+from trunkline.errors import DataError, StoreError
+from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE
 from trunkline.locations import Location
+from trunkline.machine import available_memory
 from trunkline.shards import MIN_ROWS
 from trunkline.store.layout import ArrayLayout
 from trunkline.wording import in_bytes
 
 MAX_SHARD_BYTES = 512 * 2**20
+PROCESS_BYTES = 300 * 2**20  # a worker with its libraries, before it loads a backbone
+KEPT_BYTES = 64 * 2**20  # libraries that a worker's first shard loads, and what the C library keeps of freed memory
+MOMENTS_COPIES = 6  # in bytes of the stored float32: three float64 arrays of a layer, while its moments are computed
 
 
 @dataclass(frozen=True)
@@ -32,20 +39,90 @@ class Projection:
 
     def __str__(self) -> str:
         free = "" if self.free is None else f", {in_bytes(self.free)} free"
-        return (
-            f"{self.rows:,} rows of {self.features:,} features: {in_bytes(self.rows * self.row_bytes)} before compression{free}"
-        )
+        return f"{self.rows:,} rows of {self.features:,} features: {in_bytes(self.bytes)} before compression{free}"
 
-    def refuse_what_does_not_fit(self) -> None:
-        """Raises StoreError where a shard would not fit into a worker, or all of it not onto the disk."""
+    @property
+    def bytes(self) -> int:
+        """Of all rows, before compression."""
+        return self.rows * self.row_bytes
+
+    def refuse_what_does_not_fit(self, *, ignore_free_space: bool = False) -> None:
+        """Raises StoreError where a shard would not fit into a worker, or all of it not onto the disk unless that is to be ignored."""
         if self.row_bytes * MIN_ROWS > MAX_SHARD_BYTES:
             raise StoreError(
                 f"A row would have {self.features:,} features ({in_bytes(self.row_bytes)}), so the smallest shard, {MIN_ROWS} rows, "
                 f"{in_bytes(self.row_bytes * MIN_ROWS)}; workers hold at most {in_bytes(MAX_SHARD_BYTES)}. Pool the maps, name fewer "
                 "layers, or cut later."
             )
-        if self.free is not None and self.rows * self.row_bytes > self.free:
+        if self.free is not None and self.bytes > self.free and not ignore_free_space:
             raise StoreError(
                 f"{self}. That does not fit onto the disk of {self.location}, and nothing was extracted. Pool the maps, name fewer layers, "
-                "or give a --store with more room."
+                "or give a --store with more room. Where you know that they compress well, --ignore-free-space starts all the same."
             )
+
+
+@dataclass(frozen=True)
+class WorkerMemory:
+    """Bytes that one worker holds, by what for: a process with its backbone, shards being made, images prepared ahead, images decoded.
+
+    `kept` is what cannot be told in advance: the libraries its first shard loads, and freed memory that the C library keeps.
+    """
+
+    process: int
+    shards: int
+    ahead: int
+    decoding: int = 0
+    kept: int = KEPT_BYTES
+
+    @classmethod
+    def of(
+        cls,
+        layout: ArrayLayout,
+        backbone: Compiled,
+        *,
+        at_once: int = SHARDS_PER_WORKER_AT_ONCE,
+        process: int | None = None,
+        ahead: int | None = None,
+        decoding: int = 0,
+    ) -> WorkerMemory:
+        """Of the shards of a layout; what is not measured yet is assumed: a bare process and twice the backbone's files.
+
+        Parameters
+        ----------
+        at_once : shards a worker makes at the same time.
+        process : bytes of a worker that has loaded the backbone, where they were measured.
+        ahead : prepared images that wait for the forward pass, a shard; 64 MiB of them where they are not known, and two batches at least.
+        decoding : bytes of files and decoded images at once.
+        """
+        image = 3 * backbone.size**2 * np.dtype(backbone.pixels).itemsize
+        waiting = max(BYTES_AHEAD, 2 * backbone.batch * image) if ahead is None else ahead * image
+        value = np.dtype(layout.dtype).itemsize
+        row = value * (sum(layout.dims.values()) + MOMENTS_COPIES * max(layout.dims.values()))
+        if process is None:
+            process = PROCESS_BYTES + 2 * (backbone.location / backbone.files).size()
+        return cls(process, at_once * layout.rows_per_shard * row, at_once * waiting, decoding)
+
+    @property
+    def bytes(self) -> int:
+        return self.process + self.shards + self.ahead + self.decoding + self.kept
+
+    def __str__(self) -> str:
+        parts = (
+            f"{in_bytes(self.process)} the process with its backbone, {in_bytes(self.shards)} features being made, "
+            f"{in_bytes(self.ahead)} images prepared ahead"
+        )
+        decoding = f", {in_bytes(self.decoding)} images being decoded" if self.decoding else ""
+        return f"about {in_bytes(self.bytes)} a worker ({parts}{decoding}, {in_bytes(self.kept)} else)"
+
+    def refuse_what_does_not_fit(self, workers: int, available: int | None = None) -> None:
+        """Raises DataError where `workers` of them need more than this machine has; `available` bytes, asked of the kernel by default."""
+        available = available_memory() if available is None else available
+        if available is None or workers * self.bytes <= available:
+            return
+        fit = available // self.bytes
+        fewer = f"Use --workers {fit}" if fit else "Use a machine with more memory"
+        raise DataError(
+            f"{workers} workers would hold {in_bytes(workers * self.bytes)}, {self}, and {in_bytes(available)} of memory are "
+            f"available: the system would kill them on the way. {fewer}, a smaller storage.rows_per_shard or --batch; or pool the "
+            "maps, or name fewer layers."
+        )

@@ -82,6 +82,9 @@ class StorageSpec(Spec):
 
     format: Literal["zarr", "hdf5"] = Field("zarr", description="zarr on any storage, hdf5 on a local disk")
     rows_per_shard: int | None = Field(None, description="a power of two from 64 to 1024; chosen from the data by default")
+    ignore_free_space: bool = Field(
+        False, description="start though the features, before compression, are more than the disk has free"
+    )
 
     @field_validator("rows_per_shard")
     @classmethod

@@ -49,6 +49,7 @@ _OPTIONS: Mapping[str, Option] = {
     "dataset": Option(str, WHAT, ("dataset",)),
     "labels": Option(str, WHAT, ("labels",)),
     "format": Option(str, WHERE, ("storage", "format")),
+    "ignore_free_space": Option(bool, WHERE, ("storage", "ignore_free_space")),
     "cluster": Option(str, WHERE, ("cluster", "kind")),
     "workers": Option(int, WHERE, ("cluster", "workers")),
     "address": Option(str, WHERE, ("cluster", "address")),

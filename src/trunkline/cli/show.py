@@ -26,6 +26,7 @@ UNITS = {
     "report": "pages",
     "audit": "images",
     "purge": "feature sets",
+    "plan": "images",
 }
 SECONDS_BETWEEN_LINES = 10.0
 

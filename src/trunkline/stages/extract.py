@@ -20,7 +20,7 @@ from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.progress import Progress, Step, silent
-from trunkline.projection import Projection
+from trunkline.projection import Projection, WorkerMemory
 from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
 from trunkline.specs import EngineSpec, RunSpec
@@ -69,26 +69,21 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     """
     started = time.monotonic()
     store = FeatureStore.open(Location.of(spec.store))
-    _refuse_private_storage(store.root, cluster)
+    refuse_private_storage(store.root, cluster)
     dataset = store.dataset(spec.dataset_name)
     manifest = dataset.manifest
     if not manifest.batches:
         raise DataError(f"The dataset {dataset.name} in {store.root} has no images yet. Run `trunkline scan` first.")
     dataset.source.check()
-    order = order_of(spec)
-    if order.batch is None and _is_for_gpus(spec, order, cluster):
-        order = order.model_copy(update={"batch": GPU_BATCH})
+    order = order_for(spec, cluster)
     progress(Step("extract", 0, None, "preparing the backbone"))
     backbone = compiled(store.root, order)
     location = store.feature_set_location(dataset.name, order.recipe)
-    layout = _layout(location, spec, manifest, backbone, cluster)
+    layout = layout_for(location, spec, manifest.spans, backbone, cluster)
     shards = list(plan(manifest.spans, layout.rows_per_shard))
     missing = remaining(shards, FeatureSet.committed(location))
-    projection = Projection.of(layout, sum(shard.rows for shard in missing), store.root)
     if missing:
-        projection.refuse_what_does_not_fit()
-        if cluster.kind in ("inline", "local"):
-            runtimes.refuse_what_cannot_run(_runtime(spec.runtime, backbone, cluster), backbone)
+        refuse_what_does_not_fit(spec, cluster, backbone, layout, missing, store.root)
     features = FeatureSet.create(location, order.recipe, layout)
     fresh, engine = bring_up_to_date(
         features, dataset, backbone, cluster, spec.engine, spec.runtime, spec.max_bad_fraction, progress
@@ -99,6 +94,33 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     _stop_if_too_bad(after, spec.max_bad_fraction)
     effects = measured(Features(features), backbone)
     return _receipt(features, after, fresh, engine, effects, time.monotonic() - started)
+
+
+def refuse_what_does_not_fit(
+    spec: RunSpec, cluster: Cluster, backbone: Compiled, layout: ArrayLayout, missing: Sequence[Shard], root: Location
+) -> None:
+    """Judge what can be known before workers start.
+
+    Raises
+    ------
+    StoreError : rows too wide, or a disk too small.
+    DataError : workers that need more memory than this machine has.
+    SpecError : a runtime that cannot execute the network here.
+    """
+    projection = Projection.of(layout, sum(shard.rows for shard in missing), root)
+    projection.refuse_what_does_not_fit(ignore_free_space=spec.storage.ignore_free_space)
+    if cluster.kind in ("inline", "local", "cuda"):
+        WorkerMemory.of(layout, backbone).refuse_what_does_not_fit(cluster.workers)
+    if cluster.kind in ("inline", "local"):
+        runtimes.refuse_what_cannot_run(runtime_for(spec.runtime, backbone, cluster), backbone)
+
+
+def order_for(spec: RunSpec, cluster: Cluster) -> Order:
+    """The network and recipe of a spec, with the batch of GPUs where it will run on some."""
+    order = order_of(spec)
+    if order.batch is None and _is_for_gpus(spec, order, cluster):
+        order = order.model_copy(update={"batch": GPU_BATCH})
+    return order
 
 
 def bring_up_to_date(
@@ -137,7 +159,7 @@ def bring_up_to_date(
             engine = chosen(
                 how,
                 backbone,
-                runtime=_runtime(runtime, backbone, cluster),
+                runtime=runtime_for(runtime, backbone, cluster),
                 workers=cluster.executor.workers,
                 threads=cluster.executor.threads,
                 local_source=dataset.source.root.is_local,
@@ -159,7 +181,9 @@ def survey(spec: RunSpec) -> ExtractReceipt:
     return _receipt(features, after, [], None, stored(features), time.monotonic() - started)
 
 
-def _layout(location: Location, spec: RunSpec, manifest: Manifest, backbone: Compiled, cluster: Cluster) -> ArrayLayout:
+def layout_for(
+    location: Location, spec: RunSpec, spans: Sequence[tuple[int, int]], backbone: Compiled, cluster: Cluster
+) -> ArrayLayout:
     """How the features lie, or will lie; nothing is created."""
     rows = spec.storage.rows_per_shard
     if (location / "layout.json").exists():
@@ -171,7 +195,7 @@ def _layout(location: Location, spec: RunSpec, manifest: Manifest, backbone: Com
         rows = there
     if rows is None:
         seconds = backbone.multiply_accumulates / MULTIPLY_ACCUMULATES_PER_SECOND
-        images = sum(stop - start for start, stop in manifest.spans)
+        images = sum(stop - start for start, stop in spans)
         rows = rows_per_shard(images, 4 * max(backbone.dims.values()), seconds, cluster.workers)
     maps = {layer: shape for layer, shape in backbone.shapes.items() if len(shape) > 1}
     return ArrayLayout(spec.storage.format, rows, backbone.dims, maps=maps)
@@ -255,7 +279,8 @@ def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:
     return cluster.kind == "cuda" and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
 
 
-def _runtime(asked: str, backbone: Compiled, cluster: Cluster) -> str:
+def runtime_for(asked: str, backbone: Compiled, cluster: Cluster) -> str:
+    """`auto` resolved: tensorflow where GPUs or half precision ask for it, else openvino."""
     if asked != "auto":
         return asked
     if backbone.precision == "mixed_float16":
@@ -265,7 +290,8 @@ def _runtime(asked: str, backbone: Compiled, cluster: Cluster) -> str:
     )
 
 
-def _refuse_private_storage(root: Location, cluster: Cluster) -> None:
+def refuse_private_storage(root: Location, cluster: Cluster) -> None:
+    """Raises StoreError for memory:// with several processes."""
     if root.scheme == "memory" and cluster.kind != "inline":
         raise StoreError(
             "memory:// lives in one process, and workers are others: they would write into stores nobody reads. Use --cluster inline."

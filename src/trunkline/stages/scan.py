@@ -13,7 +13,6 @@ from trunkline.comparison import Difference, Told, compare
 from trunkline.drafts import Draft
 from trunkline.errors import RunError, SourceError
 from trunkline.locations import Location
-from trunkline.manifest import Manifest
 from trunkline.progress import Progress, Step, silent
 from trunkline.sources import FolderSource, Listed
 from trunkline.specs import RunSpec
@@ -37,14 +36,6 @@ class ScanReceipt:
     unchanged: int
     labels_changed: bool
     seconds: float
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a scan would find now; nothing was written. `manifest` is as it stands."""
-
-    manifest: Manifest
-    difference: Difference
 
 
 def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
@@ -91,22 +82,11 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
     )
 
 
-def preview(spec: RunSpec, progress: Progress = silent) -> Preview:
-    """What a scan would find now. Raises as `scan` does, the guard against mass removal aside."""
-    source = FolderSource(Location.of(spec.source))
-    with tempfile.TemporaryDirectory(prefix="trunkline-plan-") as folder:
-        seen = _Seen(source, progress)
-        manifest = _dataset_of(spec, source).manifest
-        difference = compare(manifest, source.listing(), Draft(Path(folder), manifest), seen=seen)
-        seen.refuse_nothing()
-        return Preview(manifest, difference)
-
-
 def _dataset_of(spec: RunSpec, source: FolderSource) -> Dataset:
     """The dataset, whether or not it is there yet. Raises StoreError or SourceError before anything is listed or written."""
     source.check()
     root = Location.of(spec.store)
-    FeatureStore.refuse_strangers(root)
+    FeatureStore.existing(root)
     dataset = FeatureStore(root).dataset(spec.dataset_name)
     dataset.refuse_another(source)
     return dataset
@@ -141,8 +121,13 @@ class _Seen:
             )
 
 
+def is_mass_removal(difference: Difference, most: float) -> bool:
+    """Whether more than this share of the images is gone, as behind a lost mount."""
+    return difference.gone > most * difference.known
+
+
 def _guard_against_mass_removal(difference: Difference, source: FolderSource, most: float) -> None:
-    if difference.gone > most * difference.known:
+    if is_mass_removal(difference, most):
         raise SourceError(
             f"{difference.gone} of {difference.known} images are gone from {source.root}, more than {most:.0%}: is a disk or bucket not "
             "mounted? Nothing was marked. If they are meant to be gone, run again with --max-removed 1."

@@ -42,11 +42,8 @@ class Dataset:
             self.refuse_another(source)
 
     def refuse_another(self, source: FolderSource) -> None:
-        """Raise SourceError where the dataset is bound to another source; nothing happens where it is not bound yet."""
-        if not (self.location / "source.json").exists():
-            return
-        bound = self.source.root
-        if bound != source.root:
+        """Raises SourceError where it is bound to another source; nothing is written."""
+        if (self.location / "source.json").exists() and (bound := self.source.root) != source.root:
             raise SourceError(
                 f"The dataset {self.name!r} belongs to {bound}, not to {source.root}: its rows would be marked as removed. "
                 "Give this source a name of its own with --dataset."
@@ -74,8 +71,7 @@ class FeatureStore:
     @classmethod
     def create(cls, root: Location) -> FeatureStore:
         """Open the store, or make it. Raises StoreError where the folder holds something else or a newer store."""
-        cls.refuse_strangers(root)
-        if not (root / "store.json").exists():
+        if cls.existing(root) is None:
             try:
                 (root / "store.json").create(json.dumps({"format": "trunkline", "version": FORMAT_VERSION}).encode())
             except FileExistsError:
@@ -83,14 +79,16 @@ class FeatureStore:
         return cls.open(root)
 
     @classmethod
-    def refuse_strangers(cls, root: Location) -> None:
-        """Raise StoreError where a folder is not empty and no store, or a newer one; an empty or new one passes."""
+    def existing(cls, root: Location) -> FeatureStore | None:
+        """The store, None where one could be made; nothing is written. Raises StoreError as `create` does."""
         if (root / "store.json").exists():
-            cls.open(root)
-        elif strangers := [name for name in root.names() if name != "store.json"]:
+            return cls.open(root)
+        strangers = [name for name in root.names() if name != "store.json"]
+        if strangers:
             raise StoreError(
                 f"{root} is not a feature store and not empty (it holds {strangers[0]}). Give --store an empty or new folder."
             )
+        return None
 
     @classmethod
     def open(cls, root: Location) -> FeatureStore:
