@@ -49,6 +49,8 @@ _OPTIONS: Mapping[str, Option] = {
     "dataset": Option(str, WHAT, ("dataset",)),
     "labels": Option(str, WHAT, ("labels",)),
     "format": Option(str, WHERE, ("storage", "format")),
+    "compression": Option(str, WHERE, ("storage", "compression")),
+    "dtype": Option(str, EXTRACTION, ("storage", "dtype")),
     "cluster": Option(str, WHERE, ("cluster", "kind")),
     "workers": Option(int, WHERE, ("cluster", "workers")),
     "address": Option(str, WHERE, ("cluster", "address")),
