@@ -18,7 +18,15 @@ from rich.text import Text
 
 from trunkline.progress import Progress, Step
 
-UNITS = {"scan": "images", "extract": "images", "select": "shards", "fit": "heads", "report": "pages", "audit": "images"}
+UNITS = {
+    "scan": "images",
+    "extract": "images",
+    "select": "shards",
+    "fit": "heads",
+    "report": "pages",
+    "audit": "images",
+    "export": "rows",
+}
 SECONDS_BETWEEN_LINES = 10.0
 
 
