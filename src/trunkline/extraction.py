@@ -30,6 +30,7 @@ from trunkline.sources import FolderSource
 from trunkline.store.commits import Commit
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset
+from trunkline.store.layout import cast
 from trunkline.store.lease import Lease
 
 LEASE_CHECK_SECONDS = 2.0
@@ -200,7 +201,7 @@ class _Worker:
         with self._turn:
             started = time.perf_counter()
             for layer, values in self.runtime.run(batch.padded()).items():
-                out[layer][batch.numbers] = values[: len(batch.numbers)]
+                out[layer][batch.numbers] = cast(values[: len(batch.numbers)], self.features.layout.dtype)
             seconds = time.perf_counter() - started
         batch.numbers.clear()
         return seconds
@@ -251,7 +252,9 @@ def _finished(records: Sequence[RowRecord], out: Mapping[str, NDArray[np.float32
         else:
             for values in out.values():
                 values[number] = np.nan
-            detail = f"the backbone gave infinity or NaN as {values.dtype}"
+            detail = "the backbone gave infinity or NaN"
+            if any(values.dtype == np.float16 for values in out.values()):
+                detail += ", or a value beyond ±65,504, where float16 ends; storage.dtype float32 has room"
             finished.append(record._replace(status=Status.QUARANTINED, reason="non-finite", detail=detail))
     return finished
 

@@ -15,6 +15,7 @@ from trunkline.backbones.compiled import Compiled
 from trunkline.errors import UnreadableImage
 from trunkline.reader import Features
 from trunkline.specs import Recipe
+from trunkline.store.layout import cast
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Reextraction:
     ----------
     features : whose rows are extracted again.
     backbone : of the feature set, or the same network in another precision.
-    recipe : how images become pixels.
+    recipe : how images become pixels, and what dtype features are rounded to.
     runtime : `openvino` or `tensorflow`.
     """
 
@@ -73,5 +74,7 @@ class Reextraction:
             again.append(Again(row, image_id, sha256, {}, reason))
         computed = self._runtime.run(pixels)
         for number, each in enumerate(again):
-            found = {} if each.reason else {layer: values[number] for layer, values in computed.items()}
+            found = (
+                {} if each.reason else {layer: cast(values[number], self._recipe.dtype) for layer, values in computed.items()}
+            )
             yield Again(each.row, each.id, each.sha256, found, each.reason)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from trunkline.compression import Compression
 from trunkline.errors import SpecError, did_you_mean
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -85,6 +86,14 @@ class StorageSpec(Spec):
     ignore_free_space: bool = Field(
         False, description="start though the features, before compression, are more than the disk has free"
     )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="float16: half the size, 3 digits, another feature set; part of the recipe"
+    )
+    compression: str | None = Field(
+        None,
+        min_length=1,
+        description="zarr: zstd (the default), blosc-lz4, blosc-zstd, gzip or none; hdf5: none (the default) or gzip; zstd-9 names a level",
+    )
 
     @field_validator("rows_per_shard")
     @classmethod
@@ -92,6 +101,11 @@ class StorageSpec(Spec):
         if value is not None and value not in (64, 128, 256, 512, 1024):
             raise ValueError("must be 64, 128, 256, 512 or 1024")
         return value
+
+    @model_validator(mode="after")
+    def _compression_is_there(self) -> StorageSpec:
+        Compression.of(self.compression, self.format)
+        return self
 
 
 class SelectSpec(Spec):

@@ -76,13 +76,13 @@ def test_another_format_is_refused(location: Location, made: FeatureSet):  # noq
     with pytest.raises(
         StoreError, match=r"is stored as zarr; the format is fixed.*Use --format zarr, or another --store for hdf5"
     ):
-        FeatureSet.create(location, recipe(), replace(LAYOUT, format="hdf5"))
+        FeatureSet.create(location, recipe(), ArrayLayout("hdf5", 64, DIMS))
 
 
 def test_a_format_that_the_storage_does_not_carry_is_refused_before_anything_is_written():
     place = Location(f"memory://refused/{recipe().digest()}")
     with pytest.raises(StoreError, match=r"HDF5 cannot be written to memory://"):
-        FeatureSet.create(place, recipe(), replace(LAYOUT, format="hdf5"))
+        FeatureSet.create(place, recipe(), ArrayLayout("hdf5", 64, DIMS))
     assert place.names() == []
 
 

@@ -50,7 +50,7 @@ def order_of(spec: RunSpec) -> Order:
         size=network.size,
         normalisation=str(backbone.normalisation),
         precision=spec.precision,
-        dtype="float32",
+        dtype=spec.storage.dtype,
         pooling=spec.pooling,
         maps=spec.maps,
         **_pixels(spec.preparation),

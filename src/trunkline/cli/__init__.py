@@ -1,6 +1,7 @@
 """The command line: the same stages without a Prefect server."""
 
 from trunkline.cli import commands as commands
+from trunkline.cli import exporting as exporting
 from trunkline.cli import planning as planning
 from trunkline.cli import purging as purging
 from trunkline.cli.app import main

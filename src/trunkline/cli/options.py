@@ -50,6 +50,8 @@ _OPTIONS: Mapping[str, Option] = {
     "labels": Option(str, WHAT, ("labels",)),
     "format": Option(str, WHERE, ("storage", "format")),
     "ignore_free_space": Option(bool, WHERE, ("storage", "ignore_free_space")),
+    "compression": Option(str, WHERE, ("storage", "compression")),
+    "dtype": Option(str, EXTRACTION, ("storage", "dtype")),
     "cluster": Option(str, WHERE, ("cluster", "kind")),
     "workers": Option(int, WHERE, ("cluster", "workers")),
     "address": Option(str, WHERE, ("cluster", "address")),

@@ -27,6 +27,7 @@ UNITS = {
     "audit": "images",
     "purge": "feature sets",
     "plan": "images",
+    "export": "rows",
 }
 SECONDS_BETWEEN_LINES = 10.0
 

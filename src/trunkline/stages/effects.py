@@ -33,13 +33,13 @@ class Effect:
 
 
 def measured(features: Features, backbone: Compiled) -> Sequence[Effect]:
-    """Of a recipe's precision and decode policy on up to 64 random images, measured once and kept beside the features.
+    """Of a recipe's precision, decode policy and dtype on up to 64 random images, measured once and kept beside the features.
 
     Empty for an exact recipe in float32. Where it cannot be measured here, as on a driver whose processor lacks bfloat16, a line of the
     log says why: what was extracted is done all the same.
     """
     recipe = features.recipe
-    if (recipe.precision == "f32" and recipe.decode == "exact") or _place(features.feature_set).exists():
+    if (recipe.precision, recipe.decode, recipe.dtype) == ("f32", "exact", "float32") or _place(features.feature_set).exists():
         return stored(features.feature_set)
     try:
         found = [each for each in _measured(features, backbone) if each.images]
@@ -52,13 +52,18 @@ def measured(features: Features, backbone: Compiled) -> Sequence[Effect]:
 
 def _measured(features: Features, backbone: Compiled) -> Iterator[Effect]:
     recipe = features.recipe
+    runtime = "tensorflow" if recipe.precision == "mixed_float16" else "openvino"
     if recipe.precision != "f32":
         exact = replace(backbone, precision="f32")
         yield _effect(f"{recipe.precision} against f32", Reextraction(features, exact, recipe, "openvino"), features)
     if recipe.decode != "exact":
         whole = recipe.model_copy(update={"decode": "exact"})
-        runtime = "tensorflow" if recipe.precision == "mixed_float16" else "openvino"
         yield _effect(f"{recipe.decode} decoding against exact", Reextraction(features, backbone, whole, runtime), features)
+    if recipe.dtype != "float32":
+        unrounded = recipe.model_copy(update={"dtype": "float32"})
+        yield _effect(
+            f"stored in {recipe.dtype} against float32", Reextraction(features, backbone, unrounded, runtime), features
+        )
 
 
 def stored(feature_set: FeatureSet) -> Sequence[Effect]:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from trunkline import runtimes
 from trunkline.accounting import Account, RowCounts, account, refuse_strange
 from trunkline.backbones.compilation import Order
@@ -185,20 +187,17 @@ def layout_for(
     location: Location, spec: RunSpec, spans: Sequence[tuple[int, int]], backbone: Compiled, cluster: Cluster
 ) -> ArrayLayout:
     """How the features lie, or will lie; nothing is created."""
-    rows = spec.storage.rows_per_shard
     if (location / "layout.json").exists():
-        there = FeatureSet.open(location).layout.rows_per_shard
-        if rows and rows != there:
-            raise StoreError(
-                f"{location} has {there} rows a shard, fixed when it was made; leave out rows_per_shard, or use another --store."
-            )
-        rows = there
+        there = FeatureSet.open(location).layout
+        there.refuse_another(spec.storage, location)
+        return there
+    rows, storage = spec.storage.rows_per_shard, spec.storage
     if rows is None:
         seconds = backbone.multiply_accumulates / MULTIPLY_ACCUMULATES_PER_SECOND
         images = sum(stop - start for start, stop in spans)
-        rows = rows_per_shard(images, 4 * max(backbone.dims.values()), seconds, cluster.workers)
+        rows = rows_per_shard(images, np.dtype(storage.dtype).itemsize * max(backbone.dims.values()), seconds, cluster.workers)
     maps = {layer: shape for layer, shape in backbone.shapes.items() if len(shape) > 1}
-    return ArrayLayout(spec.storage.format, rows, backbone.dims, maps=maps)
+    return ArrayLayout(storage.format, rows, backbone.dims, storage.dtype, storage.compression or "", maps)
 
 
 def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: float, progress: Progress) -> list[ShardReceipt]:

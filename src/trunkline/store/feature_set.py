@@ -74,8 +74,8 @@ class FeatureSet:
                 f"{location} holds the recipe {recipe.digest()}: it was moved or edited, so its features cannot be trusted."
             )
         try:
-            return cls(location, recipe, ArrayLayout(**said))
-        except TypeError as error:
+            return cls(location, recipe, ArrayLayout.of(said))
+        except (TypeError, ValueError, KeyError) as error:
             raise _foreign(location) from error
 
     @staticmethod

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -121,7 +122,9 @@ class Hdf5Arrays:
         with (self._location / whole.name).staged() as path, h5py.File(path, "w", libver="v110") as file:
             for layer in self._layout.dims:
                 inner = self._layout.shape(layer)
-                joined = file.create_dataset(layer, (rows, *inner), self._layout.dtype, fillvalue=np.nan)
+                joined = file.create_dataset(
+                    layer, (rows, *inner), self._layout.dtype, fillvalue=np.nan, **self._filters(layer, rows)
+                )
                 for part in parts:
                     copied = self._read([part], layer, part.start, part.stop)
                     joined[part.start - whole.start : part.stop - whole.start] = copied.reshape(-1, *inner)
@@ -130,7 +133,16 @@ class Hdf5Arrays:
     def _write_part(self, part: Part, features: Mapping[str, NDArray[np.float32]]) -> None:
         with (self._location / part.name).staged() as path, h5py.File(path, "w", libver="v110") as file:
             for layer, block in features.items():
-                file.create_dataset(layer, data=block.reshape(-1, *self._layout.shape(layer)))
+                whole = block.reshape(-1, *self._layout.shape(layer))
+                file.create_dataset(layer, data=whole, **self._filters(layer, len(whole)))
+
+    def _filters(self, layer: str, rows: int) -> dict[str, Any]:
+        """Contiguous, or in compressed chunks; only filters that every HDF5 library has."""
+        codec = self._layout.codec
+        if codec.codec == "none":
+            return {}
+        chunks = (min(self._layout.rows_per_chunk(layer), rows), *self._layout.shape(layer))
+        return {"chunks": chunks, "compression": codec.codec, "compression_opts": codec.level, "shuffle": True}
 
     def _link(self, parts: list[Part]) -> None:
         """Write `features.h5` anew over these parts."""

@@ -11,14 +11,13 @@ import zarr.codecs
 import zarr.storage
 from numpy.typing import NDArray
 
+from trunkline.compression import Compression
 from trunkline.errors import CorruptStore
 from trunkline.locations import Location
 from trunkline.shards import Shard
 from trunkline.store.layout import ArrayLayout
 
 FOLDER = "features.zarr"
-MAX_CHUNK_ROWS = 128
-MAX_CHUNK_BYTES = 4 * 2**20  # what a reader of one row fetches at most, wide rows aside
 
 
 class ZarrArrays:
@@ -38,9 +37,9 @@ class ZarrArrays:
                     layer,
                     shape=(rows, *inner),
                     dtype=self._layout.dtype,
-                    chunks=(_rows_per_chunk(self._layout, layer), *inner),
+                    chunks=(self._layout.rows_per_chunk(layer), *inner),
                     shards=(self._layout.rows_per_shard, *inner),
-                    compressors=zarr.codecs.ZstdCodec(level=self._layout.zstd_level),
+                    compressors=_codec(self._layout.codec),
                     fill_value=float("nan"),
                     dimension_names=("row", "feature") if len(inner) == 1 else ("row", "height", "width", "channel"),
                 )
@@ -81,9 +80,15 @@ class ZarrArrays:
         return str(place.path) if place.is_local else zarr.storage.FsspecStore.from_url(place.uri)
 
 
-def _rows_per_chunk(layout: ArrayLayout, layer: str) -> int:
-    """A power of two that divides the shard: 64 to 128 rows, fewer of wide ones."""
-    rows = min(layout.rows_per_shard, MAX_CHUNK_ROWS)
-    while rows > 1 and rows * layout.dims[layer] * np.dtype(layout.dtype).itemsize > MAX_CHUNK_BYTES:
-        rows //= 2
-    return rows
+def _codec(compression: Compression) -> Any:
+    """The compressor of an array; None where its chunks are stored as they are."""
+    match compression.codec:
+        case "none":
+            return None
+        case "zstd":
+            return zarr.codecs.ZstdCodec(level=compression.level)
+        case "gzip":
+            return zarr.codecs.GzipCodec(level=compression.level)
+        case codec:
+            name: Any = codec.removeprefix("blosc-")
+            return zarr.codecs.BloscCodec(cname=name, clevel=compression.level, shuffle="shuffle")
