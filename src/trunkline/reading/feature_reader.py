@@ -15,7 +15,7 @@ from trunkline.store.arrays import FeatureArrays, open_arrays
 from trunkline.store.layout import ArrayLayout
 
 Rows = NDArray[np.int64]
-PIECE_BYTES = 64 * 2**20  # what is read at once beside the result
+PIECE_BYTES = 16 * 2**20  # what is read at once beside the result
 
 
 class FeatureReader:
@@ -59,16 +59,20 @@ class FeatureReader:
         ------
         CorruptStore : an object is damaged, or missing and so reads as NaN.
         """
-        if columns is None and _is_contiguous(rows):
-            return self._whole(rows)
+        if (
+            columns is None and len(rows) and rows[-1] - rows[0] == len(rows) - 1
+        ):  # no gap: as the arrays give them, without a copy
+            return self._between(rows)
         kept = None if columns is None else np.flatnonzero(columns)
         out = np.empty((len(rows), self.width if kept is None else len(kept)), self.dtype)
         for first, last in self._pieces(rows):
-            block = self._rows_of(rows[first:last])
-            if kept is None:
-                out[first:last] = block
-            else:
+            some = rows[first:last]
+            block, places = self._between(some), some - some[0]
+            if kept is not None:
+                block = block if len(block) == len(places) else block[places]
                 np.take(block, kept, axis=1, out=out[first:last], mode="clip")  # `raise` would go through a copy
+            else:
+                np.take(block, places, axis=0, out=out[first:last], mode="clip")
         return out
 
     def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
@@ -84,30 +88,14 @@ class FeatureReader:
             edges = [first, *(first + 1 + np.flatnonzero(np.diff(shards) > 1)).tolist(), last]
             yield from pairwise(edges)
 
-    def _rows_of(self, rows: Rows) -> NDArray[Any]:
-        """A few rows: what lies between the first and the last is read, and left out."""
-        if _is_contiguous(rows):
-            return self._whole(rows)
+    def _between(self, rows: Rows) -> NDArray[Any]:
+        """All rows from the first to the last of these, which are committed; a row that was never written is NaN all over."""
         start = int(rows[0])
-        block = self._arrays.read(self.layer, start, int(rows[-1]) + 1)[rows - start]
-        return self._checked(block, rows)
-
-    def _whole(self, rows: Rows) -> NDArray[Any]:
-        """Rows without a gap, as they come from the arrays."""
-        if not len(rows):
-            return np.empty((0, self.width), self.dtype)
-        return self._checked(self._arrays.read(self.layer, int(rows[0]), int(rows[-1]) + 1), rows)
-
-    def _checked(self, block: NDArray[Any], rows: Rows) -> NDArray[Any]:
-        """A row that was never written is NaN all over, so its first feature tells."""
-        missing = np.flatnonzero(np.isnan(block[:, 0]))
+        block = self._arrays.read(self.layer, start, int(rows[-1]) + 1)
+        missing = rows[np.isnan(block[rows - start, 0])]
         if len(missing):
             raise CorruptStore(
-                f"Committed rows between {rows[missing[0]]} and {rows[missing[-1]] + 1} of {self.location} read as NaN: an object is "
-                "missing. Restore it, or delete their records under commits/ and run again."
+                f"Committed rows between {missing[0]} and {missing[-1] + 1} of {self.location} read as NaN: an object is missing. "
+                "Restore it, or delete their records under commits/ and run again."
             )
         return block
-
-
-def _is_contiguous(rows: Rows) -> bool:
-    return not len(rows) or int(rows[-1] - rows[0]) == len(rows) - 1

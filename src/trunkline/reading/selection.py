@@ -62,7 +62,7 @@ class Selection:
         for name in ("split", "label", "ids"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+                object.__setattr__(self, name, (value,) if isinstance(value, str | int) else tuple(value))
         if self.columns is not None and self.mask is not False:
             raise DataError("Give either columns= or mask=: a mask says itself which columns stay.")
 

@@ -15,7 +15,7 @@ DIMENSIONS = {1: ("feature",), 3: ("height", "width", "channel")}
 
 def arrow(view: View) -> pa.Table:
     """Row (int64), id, label, split and feature, a fixed-size list; kept maps lie flat in it."""
-    x = view.features().reshape(len(view.rows), -1)
+    x = view.flat()
     feature = pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), x.shape[1])
     return view.snapshot.table(view.rows, ["row", "id", "label", "split"]).append_column("feature", feature)
 
@@ -23,7 +23,7 @@ def arrow(view: View) -> pa.Table:
 def pandas(view: View) -> Any:
     """A frame with the row numbers as its index: id, label, split, and a column a feature, `<layer>_<number>`."""
     library = needed("pandas", "pandas", "pandas")
-    x = view.features().reshape(len(view.rows), -1)
+    x = view.flat()
     known = view.snapshot.table(view.rows, ["id", "label", "split"])
     names = [f"{view.reader.layer}_{number}" for number in view.numbers.tolist()]
     index = library.Index(view.rows, name="row")

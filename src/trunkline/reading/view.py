@@ -38,6 +38,10 @@ class View:
         """The columns' numbers, ascending."""
         return np.arange(self.reader.width) if self.columns is None else np.flatnonzero(self.columns)
 
+    def flat(self) -> NDArray[Any]:
+        """Of all rows: (n, columns) in the stored dtype, kept maps flat."""
+        return self.reader.read(self.rows, self.columns)
+
     def features(self, first: int = 0, last: int | None = None) -> NDArray[Any]:
         """Of the rows in places [first, last): (n, *inner) in the stored dtype."""
         rows = self.rows[first:last]
