@@ -10,7 +10,9 @@ from tests.benchmarks import reading
 
 
 def test_it_measures_every_way_beside_plain_zarr(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert reading.main(["--rows", "200", "--dim", "8", "--rows-per-shard", "64", "--repeats", "1", "--work", str(tmp_path)]) == 0
+    assert (
+        reading.main(["--rows", "200", "--dim", "8", "--rows-per-shard", "64", "--repeats", "1", "--work", str(tmp_path)]) == 0
+    )
     said = capsys.readouterr().out
     assert "200 x 8 float32, 0 images quarantined" in said
     assert "200 x 8 float32, 2 images quarantined" in said
