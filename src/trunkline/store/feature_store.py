@@ -67,13 +67,17 @@ class FeatureStore:
 
     @classmethod
     def create(cls, root: Location) -> FeatureStore:
-        """Open the store, or make it. Raises StoreError where the folder holds something else or a newer store."""
+        """Open the store, or make it. Raises StoreError where the folder holds something else or a newer store.
+
+        Raises StorageError where the storage cannot create objects exclusively.
+        """
         if not (root / "store.json").exists():
             strangers = [name for name in root.names() if name != "store.json"]
             if strangers:
                 raise StoreError(
                     f"{root} is not a feature store and not empty (it holds {strangers[0]}). Give --store an empty or new folder."
                 )
+            root.refuse_unless_exclusive()
             try:
                 (root / "store.json").create(json.dumps({"format": "trunkline", "version": FORMAT_VERSION}).encode())
             except FileExistsError:
