@@ -24,7 +24,7 @@ from s3fs import S3FileSystem
 from trunkline.errors import StorageError
 
 ATTEMPTS = 8  # of a request; AWS_MAX_ATTEMPTS says otherwise
-BROKEN_OFF_ATTEMPTS = 6
+BROKEN_OFF_ATTEMPTS = 8
 FIRST_PAUSE_SECONDS = 0.1
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
