@@ -208,7 +208,7 @@ def _filesystem(scheme: str, asynchronous: bool, settings: frozenset[tuple[str, 
             from trunkline.s3 import ObjectStorage
 
             return ObjectStorage.opened(asynchronous)
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        return fsspec.filesystem(scheme, **({} if scheme in ("file", "memory") else {"use_listings_cache": False}))
     except (ValueError, ImportError) as error:
         raise StoreError(f"No access to {scheme}:// locations: {error}. Check the scheme, or install what it names.") from error
 
