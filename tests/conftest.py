@@ -15,6 +15,7 @@ from hypothesis import settings
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.s3 import bucket, faulty, no_pauses, s3, s3_endpoint, s3_faulty_endpoint  # noqa: F401
 from tests.stores import empty_store, images_in, spec_for
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import compiled

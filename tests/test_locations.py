@@ -22,10 +22,13 @@ from trunkline.locations import Location, filesystem, storage_errors_in_words
 RACERS = 16
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
     if request.param == "file":
         yield Location.of(tmp_path / "store")
+        return
+    if request.param == "s3":
+        yield request.getfixturevalue("bucket") / "store"
         return
     location = Location.of(f"memory://{uuid.uuid4().hex}/store")
     yield location
@@ -128,9 +131,9 @@ def test_names_are_sorted_and_those_of_one_level(place):
     assert (place / "nothing").names() == []
 
 
-def test_names_of_a_local_file_are_none(tmp_path):
-    (tmp_path / "file").write_bytes(b"x")
-    assert Location.of(tmp_path / "file").names() == []
+def test_names_of_an_object_are_none(place):
+    (place / "object").write(b"x")
+    assert (place / "object").names() == []
 
 
 def test_names_sees_what_another_process_wrote(place):

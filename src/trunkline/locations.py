@@ -153,9 +153,12 @@ class Location:
             try:
                 with reached(self) as remote:
                     remote.invalidate_cache(self.uri)
-                    found = [str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in remote.ls(self.uri, detail=False)]
+                    entries = [str(entry).strip("/") for entry in remote.ls(self.uri, detail=False)]
             except FileNotFoundError:
                 return []
+            # an object is no folder to look into, and some tools leave an empty object named like the folder
+            here = self.uri.split("://", 1)[1].strip("/")
+            found = [entry.rsplit("/", 1)[-1] for entry in entries if entry != here]
         return sorted(name for name in found if not name.startswith("."))
 
     def remove(self) -> None:
@@ -167,9 +170,17 @@ class Location:
         """Bytes of everything under here; 0 where there is nothing."""
         try:
             with reached(self) as files:
-                return int(files.du(self.uri, total=True))
+                return sum(int(found["size"] or 0) for found in files.find(self.uri, detail=True).values())
         except FileNotFoundError:
             return 0
+
+    def refuse_unless_exclusive(self) -> None:
+        """Try once a process whether `create` is exclusive here. Raises StorageError where it overwrites.
+
+        A local disk says so itself; a bucket behind an endpoint that does not know `If-None-Match` overwrites without a word.
+        """
+        if not self.is_local:
+            _prove_exclusive(self)
 
     def free(self) -> int | None:
         """Bytes free on the disk that holds this; None where that is not known, as in a bucket."""
@@ -179,20 +190,51 @@ class Location:
         return shutil.disk_usage(there).free if there else None
 
 
+def filesystem(scheme: str, *, asynchronous: bool = False) -> Any:
+    """The fsspec file system of a scheme, made once a process and set of AWS_ variables. Raises StoreError for an unknown one.
+
+    It caches no listings: what other processes write is seen. `asynchronous` is for Zarr, which has an event loop of its own.
+    """
+    settings = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return _filesystem(scheme, asynchronous, settings, os.getpid())
+
+
 @lru_cache(maxsize=16)
-def filesystem(scheme: str) -> Any:
-    """The fsspec file system of a scheme, made once a process. Raises StoreError for an unknown one."""
+def _filesystem(scheme: str, asynchronous: bool, settings: frozenset[tuple[str, str]], pid: int) -> Any:  # noqa: ARG001
     import fsspec
 
     try:
-        return fsspec.filesystem(scheme)
+        if scheme in ("s3", "s3a"):
+            from trunkline.s3 import ObjectStorage
+
+            return ObjectStorage.opened(asynchronous)
+        return fsspec.filesystem(scheme, **({} if scheme in ("file", "memory") else {"use_listings_cache": False}))
     except (ValueError, ImportError) as error:
         raise StoreError(f"No access to {scheme}:// locations: {error}. Check the scheme, or install what it names.") from error
 
 
+@lru_cache(maxsize=64)
+def _prove_exclusive(location: Location) -> None:
+    probe = location / f".exclusive-{secrets.token_hex(8)}"
+    try:
+        probe.create(b"first")
+        probe.create(b"second")
+    except FileExistsError:
+        return
+    finally:
+        probe.remove()
+    raise StorageError(
+        f"{location} is on storage that cannot create objects exclusively (it ignores If-None-Match), so two runs could overwrite each "
+        "other. Put the store on storage that can, such as Amazon S3 or a current MinIO, or on a local disk."
+    )
+
+
 @contextlib.contextmanager
 def reached(location: Location) -> Iterator[Any]:
-    """The file system of a location. What a remote one refuses comes as StorageUnreachable; what is not there, or there already, passes."""
+    """The file system of a location, and words for what a remote one says.
+
+    What is not there, or there already, passes. A refusal is StorageError; anything else is StorageUnreachable.
+    """
     try:
         yield filesystem(location.scheme)
     except (FileNotFoundError, FileExistsError, TrunklineError):
@@ -200,10 +242,24 @@ def reached(location: Location) -> Iterator[Any]:
     except Exception as error:
         if location.is_local:
             raise
+        said = without_secrets(f"{type(error).__name__}: {error}")
+        if isinstance(error, PermissionError):
+            raise StorageError(
+                f"{location.uri} is refused ({said}). Check the credentials, and that they may list, read and write here."
+            ) from error
         raise StorageUnreachable(
-            f"{location.uri} cannot be reached ({type(error).__name__}: {error}). Check the bucket's name, the credentials and the "
+            f"{location.uri} cannot be reached ({said}). Check the bucket's name, the credentials and the "
             "network, then start the same command again; what was committed is kept."
         ) from error
+
+
+def without_secrets(text: str) -> str:
+    """The text without names and passwords in URLs, and without the credentials of the environment."""
+    text = re.sub(r"://[^/@\s]*@", "://", text)
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "***")
+    return text
 
 
 @contextlib.contextmanager

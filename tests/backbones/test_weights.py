@@ -257,12 +257,16 @@ def test_a_cache_that_cannot_be_written_is_a_fault_of_the_disk(tmp_path):
         locate(backbone(), "memory://bucket/mine.h5")
 
 
-def test_what_a_remote_file_system_refuses_is_unreachable(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "raised", "words"),
+    [(PermissionError, StorageError, "is refused"), (TimeoutError, StorageUnreachable, "cannot be reached")],
+)
+def test_what_a_remote_file_system_says_is_put_into_words(error, raised, words, monkeypatch):
     def refuse(*_):
-        raise PermissionError("no")
+        raise error("no")
 
     monkeypatch.setattr(fsspec.filesystem("memory"), "get_file", refuse)
-    with pytest.raises(StorageUnreachable, match=r"memory://bucket/mine\.h5 cannot be reached"):
+    with pytest.raises(raised, match=rf"memory://bucket/mine\.h5 {words}"):
         locate(backbone(), "memory://bucket/mine.h5")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
+from tests.s3 import objects_in
 from tests.store.examples import DIMS, features
 from tests.stores import objects
 from trunkline.locations import Location
@@ -23,22 +24,28 @@ SHARDS = list(plan([(0, ROWS)], 64))
 KEPT = {"late": (5, 1, 1)}  # feature maps that are stored as maps
 
 
-@pytest.fixture(
-    params=[("zarr", {}), ("hdf5", {}), ("zarr", KEPT), ("hdf5", KEPT)], ids=["zarr", "hdf5", "zarr-maps", "hdf5-maps"]
-)
-def layout(request: pytest.FixtureRequest) -> ArrayLayout:
-    name, maps = request.param
-    return ArrayLayout(name, 64, DIMS, maps=maps)
+@pytest.fixture(params=["zarr", "hdf5", "zarr-maps", "hdf5-maps", "s3"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "set"
+def layout(kind: str) -> ArrayLayout:
+    return ArrayLayout("hdf5" if kind.startswith("hdf5") else "zarr", 64, DIMS, maps=KEPT if kind.endswith("maps") else {})
 
 
 @pytest.fixture
-def arrays(folder: Path, layout: ArrayLayout) -> FeatureArrays:
-    made = open_arrays(Location.of(folder), layout)
+def folder(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    if kind == "s3":
+        bucket: Location = request.getfixturevalue("bucket")
+        return bucket / "set"
+    return Location.of(tmp_path / "set")
+
+
+@pytest.fixture
+def arrays(folder: Location, layout: ArrayLayout) -> FeatureArrays:
+    made = open_arrays(folder, layout)
     made.grow(ROWS)
     return made
 
@@ -53,7 +60,7 @@ def plain_array(arrays: FeatureArrays, layer: str) -> np.ndarray:
     if arrays.uri().endswith(".h5"):
         with h5py.File(arrays.uri(), "r") as file:
             return file[layer][:]
-    return zarr.open(arrays.uri(), mode="r")[layer][:]
+    return zarr.open(arrays.uri(), mode="r")[layer][:]  # of S3 too it knows no more than the environment says
 
 
 def expected(layer: str, rows: int, *written: Shard) -> np.ndarray:
@@ -63,8 +70,9 @@ def expected(layer: str, rows: int, *written: Shard) -> np.ndarray:
     return out
 
 
-def data_objects(folder: Path) -> dict[str, tuple[str, int]]:
-    return {name: what for name, what in objects(folder).items() if not name.endswith(("zarr.json", "features.h5"))}
+def data_objects(folder: Location) -> dict[str, object]:
+    found = objects(folder.path) if folder.is_local else objects_in(folder)
+    return {name: what for name, what in found.items() if not name.endswith(("zarr.json", "features.h5"))}
 
 
 @pytest.mark.parametrize("layer", DIMS)
@@ -74,10 +82,12 @@ def test_unwritten_rows_are_nan(arrays: FeatureArrays, layer: str):
 
 
 @pytest.mark.parametrize("layer", DIMS)
-def test_written_rows_are_read_by_another_process_object(arrays: FeatureArrays, folder: Path, layout: ArrayLayout, layer: str):
+def test_written_rows_are_read_by_another_process_object(
+    arrays: FeatureArrays, folder: Location, layout: ArrayLayout, layer: str
+):
     for shard in (SHARDS[2], SHARDS[0], SHARDS[3]):  # any order, the last one short
         arrays.write(shard, features(shard))
-    other = open_arrays(Location.of(folder), layout)
+    other = open_arrays(folder, layout)
     np.testing.assert_array_equal(other.read(layer, 0, ROWS), expected(layer, ROWS, SHARDS[0], SHARDS[2], SHARDS[3]))
 
 
@@ -96,7 +106,7 @@ def test_what_is_written_after_a_read_is_read(arrays: FeatureArrays):
     np.testing.assert_array_equal(arrays.read("late", 0, 128), expected("late", 128, *SHARDS[:2]))
 
 
-def test_growing_leaves_committed_objects_untouched(arrays: FeatureArrays, folder: Path):
+def test_growing_leaves_committed_objects_untouched(arrays: FeatureArrays, folder: Location):
     for shard in SHARDS:
         arrays.write(shard, features(shard))
     arrays.seal(SHARDS)
@@ -151,12 +161,12 @@ def test_plain_tools_see_new_rows_as_nan_once_grown(arrays: FeatureArrays):
     np.testing.assert_array_equal(plain(arrays, "late"), expected("late", 1100, SHARDS[0]))
 
 
-def test_what_was_sealed_is_sealed(arrays: FeatureArrays, folder: Path, layout: ArrayLayout):
+def test_what_was_sealed_is_sealed(arrays: FeatureArrays, folder: Location, layout: ArrayLayout):
     for shard in SHARDS[:3]:
         arrays.write(shard, features(shard))
     arrays.seal(SHARDS[:3])
     assert arrays.is_sealed(SHARDS[:3])
-    assert open_arrays(Location.of(folder), layout).is_sealed(SHARDS[:3])
+    assert open_arrays(folder, layout).is_sealed(SHARDS[:3])
 
 
 def test_zarr_keeps_one_object_a_shard_and_layer(tmp_path: Path):
@@ -164,10 +174,18 @@ def test_zarr_keeps_one_object_a_shard_and_layer(tmp_path: Path):
     arrays.grow(ROWS)
     for shard in SHARDS:
         arrays.write(shard, features(shard))
-    assert len(data_objects(tmp_path)) == len(SHARDS) * len(DIMS)
+    assert len(data_objects(Location.of(tmp_path))) == len(SHARDS) * len(DIMS)
     array = zarr.open(arrays.uri(), mode="r")["late"]
     assert array.shards == (64, DIMS["late"])
     assert array.metadata.dimension_names == ("row", "feature")
+
+
+def test_a_shard_that_a_dead_run_left_torn_is_written_anew(arrays: FeatureArrays, folder: Location):
+    arrays.write(SHARDS[1], features(SHARDS[1]))
+    for name in data_objects(folder):
+        (folder / name).write((folder / name).read()[:100])
+    arrays.write(SHARDS[1], features(SHARDS[1]))
+    np.testing.assert_array_equal(arrays.read("late", 0, ROWS), expected("late", ROWS, SHARDS[1]))
 
 
 def test_zarr_lies_in_any_fsspec_storage():

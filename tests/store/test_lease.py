@@ -10,16 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.faults import FaultyEndpoint
 from trunkline.errors import CorruptStore, LeaseHeld, LeaseLost
 from trunkline.locations import Location
 from trunkline.store import lease as leases
-from trunkline.store.lease import Lease, hold, latest
+from trunkline.store.lease import Lease, hold, is_free, latest, release
 
 HOLDER = """
 import sys, time
@@ -31,11 +32,14 @@ with hold(Location.of(sys.argv[1])) as lease:
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
+@pytest.fixture(params=["file", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
     """With a heart that beats fast, and an observer who has little patience."""
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(leases, "STALE_SECONDS", 1.5)
+    if request.param == "s3":
+        bucket: Location = request.getfixturevalue("bucket")
+        return bucket / "leases"
     return Location.of(tmp_path / "leases")
 
 
@@ -156,6 +160,94 @@ def test_a_lease_that_could_not_be_released_is_free_for_its_own_process(folder: 
     assert not latest(folder).released
     with hold(folder, wait_seconds=0.0) as again:
         assert again.number == 2
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_jump_of_the_wall_clock_does_not_matter(folder: Location, jump: float, monkeypatch: pytest.MonkeyPatch):
+    now = time.time
+    with hold(folder) as lease:
+        monkeypatch.setattr(time, "time", lambda: now() + jump)
+        with pytest.raises(LeaseHeld, match="its heartbeat moves"), hold(folder, wait_seconds=0.3):
+            pass
+        beat = latest(folder).beat
+        until(lambda: latest(folder).beat > beat, "no heartbeat")
+        lease.check()
+
+
+def test_a_lease_can_be_taken_away(folder: Location):
+    assert release(folder) is None
+    with hold(folder) as lease:
+        assert not is_free(latest(folder))
+        taken = release(folder)
+        assert taken is not None
+        assert (taken.number, taken.token) == (1, lease.token)
+        with pytest.raises(LeaseLost, match=r"The run with lease 1 on .* has ended or was taken over"):
+            lease.check()
+        assert is_free(latest(folder))
+        assert release(folder) is None
+        with hold(folder, wait_seconds=0.0) as later:
+            assert later.number == 3
+    assert [latest(folder).number, latest(folder).released] == [3, True]
+
+
+PAUSED = """
+import sys
+from trunkline.errors import LeaseLost
+from trunkline.locations import Location
+from trunkline.store import lease as leases
+leases.HEARTBEAT_SECONDS = 0.05
+root = Location.of(sys.argv[1])
+with leases.hold(root) as lease:
+    print(lease.number, flush=True)
+    for name in sys.stdin:
+        try:
+            lease.check()
+            (root / "commits" / name.strip()).create(b"")
+            print("committed", flush=True)
+        except LeaseLost:
+            print("lost", flush=True)
+"""
+
+
+def test_a_run_that_was_paused_commits_nothing_after_a_takeover(folder: Location):
+    """It is not dead, as its process is there; it is silent."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PAUSED, folder.uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stdout.readline() == "1\n"
+            print("before", file=process.stdin, flush=True)
+            assert process.stdout.readline() == "committed\n"
+            process.send_signal(signal.SIGSTOP)
+            with hold(folder, wait_seconds=30.0) as lease:
+                assert lease.number == 2
+                print("after", file=process.stdin, flush=True)
+                process.send_signal(signal.SIGCONT)
+                assert process.stdout.readline() == "lost\n"
+                lease.check()
+            process.stdin.close()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert (folder / "commits").names() == ["before"]
+    assert latest(folder).number == 2
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "reset", "reset-after", "truncated"])
+def test_a_lease_on_s3_survives_faults(kind: str, bucket: Location, faulty: Callable[..., FaultyEndpoint], monkeypatch):
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
+    endpoint = faulty(rate=0.2, kinds=(kind,), seed=2)
+    for number in (1, 2):
+        with hold(bucket, wait_seconds=0.0) as lease:
+            assert lease.number == number
+            until(lambda: latest(bucket).beat >= 3, "no heartbeat")
+            lease.check()
+            with pytest.raises(LeaseHeld, match=rf"lease {number}, process"), hold(bucket, wait_seconds=0.0):
+                pass
+        assert latest(bucket).released
+    assert endpoint.done[kind] > 5
 
 
 def _number(folder: Location, waiting: threading.Event) -> int:

@@ -70,8 +70,15 @@ class FeatureStore:
 
     @classmethod
     def create(cls, root: Location) -> FeatureStore:
-        """Open the store, or make it. Raises StoreError where the folder holds something else or a newer store."""
+        """Open the store, or make it.
+
+        Raises
+        ------
+        StoreError : the folder holds something else, or a newer store.
+        StorageError : the storage cannot create objects exclusively.
+        """
         if cls.existing(root) is None:
+            root.refuse_unless_exclusive()
             try:
                 (root / "store.json").create(json.dumps({"format": "trunkline", "version": FORMAT_VERSION}).encode())
             except FileExistsError:

@@ -103,11 +103,28 @@ def hold(
                 lease.location.write(replace(current, released=True).to_bytes())
 
 
+def release(folder: Location) -> Lease | None:
+    """Take the lease away from whoever holds it, who notices at its next check; the lease that was held, None where all is free.
+
+    The holder's own file is left alone, as its heartbeat may rewrite it at any moment: a later lease is made, released from the start.
+    """
+    while True:
+        held = latest(folder)
+        if held is None or held.released:
+            return None
+        mine = replace(_next(folder, held), released=True)
+        try:
+            mine.location.create(mine.to_bytes())
+            return held
+        except FileExistsError:
+            continue  # another run was faster; take it away from that one
+
+
 def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None] | None) -> Lease:
     deadline = time.monotonic() + wait_seconds
     while True:
         held = latest(folder)
-        if held is not None and not _is_free(held):
+        if held is not None and not is_free(held):
             if waiting:
                 waiting(held)
                 waiting = None
@@ -116,8 +133,7 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
                     f"Another run holds {folder} (lease {held.number}, process {held.pid} on {held.host}, its heartbeat moves). Two runs "
                     "would do the same work twice: wait for it, or end it first."
                 )
-        number = held.number + 1 if held else 1
-        mine = Lease(folder, number, socket.gethostname(), os.getpid(), _start_time(os.getpid()), secrets.token_hex(8))
+        mine = _next(folder, held)
         _held_here.add(mine.token)
         try:
             mine.location.create(mine.to_bytes())
@@ -129,13 +145,18 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
             raise
 
 
+def _next(folder: Location, held: Lease | None) -> Lease:
+    number = held.number + 1 if held else 1
+    return Lease(folder, number, socket.gethostname(), os.getpid(), _start_time(os.getpid()), secrets.token_hex(8))
+
+
 def _goes_stale(held: Lease, deadline: float) -> bool:
     """Watch until the holder is free or silent for STALE_SECONDS on this clock; False where the deadline comes first."""
     beat, since = held.beat, time.monotonic()
     while True:
         time.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
         now = latest(held.folder)
-        if now is None or now.number != held.number or _is_free(now):
+        if now is None or now.number != held.number or is_free(now):
             return True
         if now.beat != beat:
             beat, since = now.beat, time.monotonic()
@@ -145,7 +166,8 @@ def _goes_stale(held: Lease, deadline: float) -> bool:
             return False
 
 
-def _is_free(lease: Lease) -> bool:
+def is_free(lease: Lease) -> bool:
+    """Whether it was released, or its process on this host is dead. Of another host's process only watching its heartbeat tells."""
     if lease.released:
         return True
     if lease.host != socket.gethostname():

@@ -10,10 +10,12 @@ import zarr
 import zarr.codecs
 import zarr.storage
 from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
 
 from trunkline.compression import Compression
 from trunkline.errors import CorruptStore
-from trunkline.locations import Location
+from trunkline.locations import Location, filesystem, reached
 from trunkline.shards import Shard
 from trunkline.store.layout import ArrayLayout
 
@@ -27,9 +29,14 @@ class ZarrArrays:
         self._root = location / FOLDER
         self._layout = layout
         self._open: dict[str, Any] = {}
+        self._open_blank: dict[str, Any] = {}
 
     def grow(self, rows: int) -> None:
-        group: Any = zarr.open_group(self._place(), mode="a", zarr_format=3)
+        with reached(self._root):
+            self._grow(rows)
+
+    def _grow(self, rows: int) -> None:
+        group: Any = zarr.open_group(self._store(self._root), mode="a", zarr_format=3)
         for layer in self._layout.dims:
             inner = self._layout.shape(layer)
             if layer not in group:
@@ -46,19 +53,24 @@ class ZarrArrays:
             elif group[layer].shape[0] < rows:
                 group[layer].resize((rows, *inner))
         self._open.clear()
+        self._open_blank.clear()
 
     def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
-        for layer, block in features.items():
-            self._array(layer)[shard.start : shard.stop] = block.reshape(shard.rows, *self._layout.shape(layer))
+        with reached(self._root):
+            for layer, block in features.items():
+                if layer not in self._open_blank:
+                    self._open_blank[layer] = zarr.open_array(_Blank(self._store(self._root / layer)), mode="r+", zarr_format=3)
+                self._open_blank[layer][shard.start : shard.stop] = block.reshape(shard.rows, *self._layout.shape(layer))
 
     def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
-        try:
-            rows = np.asarray(self._array(layer)[start:stop])
-        except (RuntimeError, ValueError) as error:  # what codecs raise: a checksum that does not match, a broken frame
-            raise CorruptStore(
-                f"Rows {start} to {stop} of {self._root / layer} are damaged ({error}). Restore the object, or delete the commit records "
-                "of these rows, so that they are extracted again."
-            ) from error
+        with reached(self._root):
+            try:
+                rows = np.asarray(self._array(layer)[start:stop])
+            except (RuntimeError, ValueError) as error:  # what codecs raise: a checksum that does not match, a broken frame
+                raise CorruptStore(
+                    f"Rows {start} to {stop} of {self._root / layer} are damaged ({error}). Restore the object, or delete the commit "
+                    "records of these rows, so that they are extracted again."
+                ) from error
         return rows.reshape(stop - start, self._layout.dims[layer])
 
     def seal(self, committed: Sequence[Shard]) -> None:
@@ -72,12 +84,22 @@ class ZarrArrays:
 
     def _array(self, layer: str) -> Any:
         if layer not in self._open:
-            self._open[layer] = zarr.open_array(self._place(layer), mode="r+", zarr_format=3)
+            self._open[layer] = zarr.open_array(self._store(self._root / layer), mode="r+", zarr_format=3)
         return self._open[layer]
 
-    def _place(self, layer: str = "") -> Any:
-        place = self._root / layer if layer else self._root
-        return str(place.path) if place.is_local else zarr.storage.FsspecStore.from_url(place.uri)
+    def _store(self, place: Location) -> Any:
+        if place.is_local:
+            return zarr.storage.LocalStore(place.path)
+        if place.scheme in ("s3", "s3a"):  # with the retries of `Location`
+            return zarr.storage.FsspecStore(filesystem(place.scheme, asynchronous=True), path=place.uri.split("://", 1)[1])
+        return zarr.storage.FsspecStore.from_url(place.uri)
+
+
+class _Blank(zarr.storage.WrapperStore[Any]):
+    """Shows headers and no data: a shard is written whole, so what a dead run left of it is neither fetched nor decoded, only replaced."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        return await super().get(key, prototype, byte_range) if key.endswith("zarr.json") else None
 
 
 def _codec(compression: Compression) -> Any:
