@@ -18,7 +18,18 @@ from rich.text import Text
 
 from trunkline.progress import Progress, Step
 
-UNITS = {"scan": "images", "extract": "images", "select": "shards", "fit": "heads", "report": "pages", "audit": "images"}
+UNITS = {
+    "scan": "images",
+    "extract": "images",
+    "select": "shards",
+    "fit": "heads",
+    "report": "pages",
+    "audit": "images",
+    "verify": "shards",
+    "repair": "shards",
+    "gc": "objects",
+    "retry": "images",
+}
 SECONDS_BETWEEN_LINES = 10.0
 
 
