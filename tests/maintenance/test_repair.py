@@ -17,6 +17,7 @@ from trunkline.maintenance import repair as repairing
 from trunkline.maintenance.repair import Repaired, repair
 from trunkline.maintenance.retry import retry
 from trunkline.specs import ClusterSpec
+from trunkline.stages.scan import scan
 from trunkline.store import lease as leases
 from trunkline.store.lease import Lease
 
@@ -138,6 +139,7 @@ def test_records_are_forgotten_by_the_cache_first_and_go_before_their_objects(br
     assert not sealed.parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["sealed", "commits", "objects", "moments"])
 def test_a_repair_that_is_ended_between_two_steps_is_finished_by_the_next_run(
     broken: Broken, last: str, monkeypatch: pytest.MonkeyPatch
@@ -181,8 +183,6 @@ def test_intact_rows_without_an_image_stay_and_damaged_ones_come_back_as_new_row
     else:
         image.unlink()
     if loss == "removed":
-        from trunkline.stages.scan import scan
-
         scan(broken.spec)
     before = broken.objects()
     said: list[str] = []
@@ -242,8 +242,6 @@ def test_with_a_lost_record_and_a_lost_image_nothing_is_given_up_unasked(broken:
     assert repaired(broken, said).left == (SHARDS[1],)
     assert broken.objects() == before
     assert "its record is damaged, and 1 images are gone or changed whose features may be intact" in " ".join(said)
-    from trunkline.stages.scan import scan
-
     scan(broken.spec)
     assert repaired(broken).again == (SHARDS[1],)
     assert broken.whats() == []
