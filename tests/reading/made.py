@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.manifests import appended, say
 from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, rows_digest
 from trunkline.locations import Location
-from trunkline.manifest import Difference
 from trunkline.shards import Shard, plan
 from trunkline.sources import FolderSource, Listed
 from trunkline.specs import Recipe
@@ -71,10 +71,10 @@ class Made:
 
     def scan(self, ids: Sequence[str], removed: Sequence[int] = (), version: str = "1") -> int:
         """Add a batch of images; the first of its rows. An id's first folder is its label, every third image is for the test."""
-        manifest = self.dataset.manifest.append(Difference([Listed(each, 1, version) for each in ids], removed, 0, 0))
+        manifest = appended(self.dataset.manifest, [Listed(each, 1, version) for each in ids], removed)
         first = manifest.batches[-1].start
-        self.dataset.labels.append((first + n, each.split("/")[0]) for n, each in enumerate(ids) if "/" in each)
-        self.dataset.splits.append((first + n, "test" if n % 3 == 2 else "train") for n in range(len(ids)))
+        say(self.dataset.labels, {first + n: each.split("/")[0] for n, each in enumerate(ids) if "/" in each})
+        say(self.dataset.splits, {first + n: "test" if n % 3 == 2 else "train" for n in range(len(ids))})
         return first
 
     def extract(self, shards: int | None = None, bad: Container[int] = ()) -> None:

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from tests.manifests import say
 from tests.reading.made import Made
 from trunkline import open_features
 
@@ -80,7 +81,7 @@ def test_an_empty_feature_set(tmp_path: Path):
 def test_nothing_of_the_data_becomes_markup(tmp_path: Path):
     made = Made(tmp_path / "store & <b>")
     made.scan(["one.jpg"])
-    made.dataset.labels.append([(0, HOSTILE)])
+    say(made.dataset.labels, dict([(0, HOSTILE)]))
     made.extract()
     text = open_features(made.place)._repr_html_()
     page = Page(text)

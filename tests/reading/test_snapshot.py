@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.manifests import say
 from tests.reading.conftest import BAD
 from tests.reading.made import Made, ids
 from trunkline import open_features
@@ -96,8 +97,8 @@ def test_a_snapshot_stays_the_same_while_a_writer_goes_on(tmp_path: Path, monkey
     made.extract(2)
     made.scan(ids("fig", 70), removed=[0, 1])
     made.extract()
-    made.dataset.labels.append([(2, "damson")])
-    made.dataset.splits.append([(3, "val")])
+    say(made.dataset.labels, dict([(2, "damson")]))
+    say(made.dataset.splits, dict([(3, "val")]))
     made.feature_set.arrays.seal(open_features(made.uri).shards())
     if format_ == "hdf5":
         assert not any(part.exists() for part in before), "merging has replaced what was read"
@@ -128,8 +129,8 @@ def test_a_writer_between_every_two_batches(writable: Made):
 
 
 def test_labels_are_those_of_the_latest_version(writable: Made):
-    writable.dataset.labels.append([(0, "cherry"), (1, "plum")])
-    writable.dataset.labels.append([(0, "damson")])
+    say(writable.dataset.labels, dict([(0, "cherry"), (1, "plum")]))
+    say(writable.dataset.labels, dict([(0, "damson")]))
     features = open_features(writable.place)
     assert features.classes == ("damson", "plum"), "names that no row has any more are gone"
     assert features.numpy(rows=[0, 1, 2])[1].tolist() == ["damson", "plum", "plum"]

@@ -203,3 +203,67 @@ def test_zarr_names_the_axes_of_maps_and_cuts_wide_rows_into_small_chunks(tmp_pa
     array = zarr.open(arrays.uri(), mode="r")["late"]
     assert array.metadata.dimension_names == ("row", "height", "width", "channel")
     assert (array.shards, array.chunks) == ((64, 7, 7, 512), (32, 7, 7, 512))  # 3.1 MiB a chunk
+
+
+def relative(arrays: FeatureArrays, folder: Path, shard: Shard) -> list[str]:
+    return [place.uri.removeprefix(f"{folder}/") for place in arrays.objects_of(shard)]
+
+
+def test_objects_and_the_rows_they_hold_are_known_by_name(arrays: FeatureArrays, folder: Path, layout: ArrayLayout):
+    for shard in SHARDS:
+        arrays.write(shard, features(shard))
+    named = {name: shard for shard in SHARDS for name in relative(arrays, folder, shard)}
+    assert set(named) == set(data_objects(folder))
+    assert len(named) == len(SHARDS) * (len(DIMS) if layout.format == "zarr" else 1)
+    for name, shard in named.items():
+        rows = arrays.rows_of(name)
+        assert rows is not None
+        assert rows[0] == shard.start
+        assert shard.stop <= rows[1] <= shard.start + 64
+    for stranger in (
+        "features.zarr/late/c/x/0",
+        "features.zarr/other/c/0/0",
+        "features.zarr/late/c/0",
+        "parts/notes.txt",
+        "a.h5",
+    ):
+        assert arrays.rows_of(stranger) is None
+
+
+def test_replacing_needs_nothing_of_what_was_there(arrays: FeatureArrays, folder: Path, layout: ArrayLayout):
+    for shard in SHARDS:
+        arrays.write(shard, features(shard))
+    before = data_objects(folder)
+    for shard in (SHARDS[1], SHARDS[3]):  # the last one short
+        for name in relative(arrays, folder, shard):
+            (folder / name).write_bytes((folder / name).read_bytes()[:40])
+        arrays.replace(shard, features(shard))
+    other = open_arrays(Location.of(folder), layout)
+    for layer in DIMS:
+        np.testing.assert_array_equal(other.read(layer, 0, ROWS), expected(layer, ROWS, *SHARDS))
+    untouched = [name for shard in (SHARDS[0], SHARDS[2]) for name in relative(arrays, folder, shard)]
+    assert {name: data_objects(folder)[name] for name in untouched} == {name: before[name] for name in untouched}
+
+
+def test_replacing_by_nothing_reads_as_nothing(arrays: FeatureArrays):
+    arrays.write(SHARDS[0], features(SHARDS[0]))
+    arrays.replace(SHARDS[0], {layer: np.full((64, dim), np.nan, np.float32) for layer, dim in DIMS.items()})
+    np.testing.assert_array_equal(arrays.read("late", 0, ROWS), expected("late", ROWS))
+
+
+def test_headers_that_are_whole_are_not_broken(arrays: FeatureArrays, folder: Path, layout: ArrayLayout):
+    arrays.write(SHARDS[0], features(SHARDS[0]))
+    assert arrays.broken_headers(ROWS) == {}
+    assert arrays.unlinked(SHARDS[:1]) == ([] if layout.format == "zarr" else SHARDS[:1])
+    arrays.seal(SHARDS[:1])
+    assert arrays.unlinked(SHARDS[:1]) == []
+    for place in [*folder.rglob("zarr.json"), *folder.glob("features.h5")]:
+        place.unlink()
+    assert set(open_arrays(Location.of(folder), layout).broken_headers(ROWS)) == {
+        Location.of(folder / name)
+        for name in (
+            ["features.zarr/zarr.json", *(f"features.zarr/{layer}/zarr.json" for layer in DIMS)]
+            if layout.format == "zarr"
+            else ["features.h5"]
+        )
+    }

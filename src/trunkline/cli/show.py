@@ -28,6 +28,10 @@ UNITS = {
     "purge": "feature sets",
     "plan": "images",
     "export": "rows",
+    "verify": "shards",
+    "repair": "shards",
+    "gc": "objects",
+    "retry": "images",
 }
 SECONDS_BETWEEN_LINES = 10.0
 

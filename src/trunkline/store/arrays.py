@@ -35,6 +35,21 @@ class FeatureArrays(Protocol):
     def uri(self) -> str:
         """What a plain tool opens."""
 
+    def objects_of(self, shard: Shard) -> list[Location]:
+        """The objects that hold, or would hold, a shard's features; an HDF5 part may hold other shards too."""
+
+    def rows_of(self, name: str) -> tuple[int, int] | None:
+        """The rows [start, stop) that an object holds, by its path in the feature set; None where it is no part of the arrays."""
+
+    def replace(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
+        """Put a shard's objects in the place of those that are there, each at once, whatever state those are in; under the lease."""
+
+    def broken_headers(self, rows: int) -> dict[Location, str]:
+        """What stands above the objects and does not fit the layout, and why; `grow` makes what was deleted of it anew."""
+
+    def unlinked(self, committed: Sequence[Shard]) -> list[Shard]:
+        """The shards whose features are there, but not yet where plain tools read."""
+
 
 def open_arrays(location: Location, layout: ArrayLayout) -> FeatureArrays:
     """The arrays of a feature set. Raises StoreError for HDF5 anywhere but on a local disk."""

@@ -6,6 +6,7 @@ with more than the allowed number of open files HDF5 silently reads NaN.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,34 @@ class Hdf5Arrays:
 
     def uri(self) -> str:
         return (self._location / "features.h5").uri
+
+    def objects_of(self, shard: Shard) -> list[Location]:
+        part = _holding(self._list(), shard)
+        return [self._location / part.name] if part else []
+
+    def rows_of(self, name: str) -> tuple[int, int] | None:
+        if not re.fullmatch(r"parts/\d{12}-\d{12}\.h5", name):
+            return None
+        part = Part.of(name.removeprefix("parts/"))
+        return part.start, part.stop
+
+    def replace(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
+        self.write(shard, features)
+
+    def broken_headers(self, rows: int) -> dict[Location, str]:  # noqa: ARG002
+        place = Location(self.uri())
+        try:
+            with h5py.File(place.path, "r", locking=False) as file:
+                lacking = [layer for layer in self._layout.dims if layer not in file]
+        except FileNotFoundError:
+            return {place: "is not there"}
+        except OSError as error:
+            return {place: f"cannot be read ({error})"}
+        return {place: f"lacks {', '.join(lacking)}"} if lacking else {}
+
+    def unlinked(self, committed: Sequence[Shard]) -> list[Shard]:
+        linked, held = self._linked(), self._list()
+        return [shard for shard in committed if _holding(held, shard) and not _holding(linked, shard)]
 
     def _read(self, parts: list[Part], layer: str, start: int, stop: int) -> NDArray[np.float32]:
         out = np.full((stop - start, self._layout.dims[layer]), np.nan, self._layout.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,6 +82,59 @@ class ZarrArrays:
 
     def uri(self) -> str:
         return self._root.uri
+
+    def objects_of(self, shard: Shard) -> list[Location]:
+        number = shard.start // self._layout.rows_per_shard
+        return [
+            self._root / "/".join([layer, "c", str(number), *("0" for _ in self._layout.shape(layer))])
+            for layer in self._layout.dims
+        ]
+
+    def rows_of(self, name: str) -> tuple[int, int] | None:
+        layer, _, place = name.removeprefix(f"{FOLDER}/").partition("/c/")
+        number, *rest = place.split("/")
+        if not name.startswith(f"{FOLDER}/") or layer not in self._layout.dims or not number.isdecimal():
+            return None
+        if rest != ["0"] * len(self._layout.shape(layer)):
+            return None
+        rows = self._layout.rows_per_shard
+        return int(number) * rows, (int(number) + 1) * rows
+
+    def replace(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            apart = ZarrArrays(Location(folder), self._layout)
+            apart.grow(shard.stop)
+            apart.write(shard, features)
+            for made, place in zip(apart.objects_of(shard), self.objects_of(shard), strict=True):
+                if made.exists():
+                    place.write(made.read())
+                else:
+                    place.remove()  # nothing but NaN is no object at all
+
+    def broken_headers(self, rows: int) -> dict[Location, str]:
+        found: dict[Location, str] = {}
+        try:
+            zarr.open_group(self._store(self._root), mode="r", zarr_format=3)
+        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            found[self._root / "zarr.json"] = f"cannot be read ({error})"
+        for layer in self._layout.dims:
+            try:
+                array = self._array(layer)
+            except FileNotFoundError:
+                found[self._root / f"{layer}/zarr.json"] = "is not there"
+            except (KeyError, TypeError, ValueError) as error:
+                found[self._root / f"{layer}/zarr.json"] = f"cannot be read ({error})"
+            else:
+                inner, dtype = self._layout.shape(layer), self._layout.dtype
+                if array.shape[1:] != inner or array.dtype != dtype or array.shards != (self._layout.rows_per_shard, *inner):
+                    said = f"{array.shape}, {array.dtype}, {array.shards} a shard"
+                    found[self._root / f"{layer}/zarr.json"] = f"says {said}, which is not this feature set's layout"
+                elif array.shape[0] < rows:
+                    found[self._root / f"{layer}/zarr.json"] = f"says {array.shape[0]} rows, and {rows} are committed"
+        return found
+
+    def unlinked(self, committed: Sequence[Shard]) -> list[Shard]:  # noqa: ARG002
+        return []
 
     def _array(self, layer: str) -> Any:
         if layer not in self._open:
