@@ -25,7 +25,7 @@ from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.moments import Moments
 from trunkline.shards import Shard
-from trunkline.sources import FolderSource
+from trunkline.sources import Source
 from trunkline.store.commits import Commit
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset
@@ -120,7 +120,7 @@ class _Worker:
         self.features = FeatureSet.open(job.feature_set)
         self.dataset = Dataset(job.dataset)
         self.manifest = Manifest.open(job.dataset / "manifest")
-        self.source: FolderSource = self.dataset.source
+        self.source: Source = self.dataset.source
         self.runtime = runtimes.load(job.engine.runtime, job.backbone, job.engine.threads)
         self.environment = {**environment.fingerprint(), **self.runtime.fingerprint(), "batch": str(job.backbone.batch)}
         self._budget = Budget(job.engine.in_flight_bytes)

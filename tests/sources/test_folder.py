@@ -1,4 +1,4 @@
-"""Sources: what is listed, what folders say, versions that change with the image, and why one cannot be read."""
+"""A folder: what is listed, what folders say, versions that change with the image, and why one cannot be read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from trunkline import sources
 from trunkline.errors import SourceError, StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, filesystem
-from trunkline.sources import FolderSource, Layout, Listed, hashed_split
+from trunkline.sources import IMAGE_SUFFIXES, FolderSource, Layout, Listed, hashed_split, objects
 from trunkline.specs import SplitSpec
 
 
@@ -55,7 +54,7 @@ def test_hidden_files_and_other_suffixes_are_passed_over(source):
     assert ids(source) == ["a.jpg"]
 
 
-@pytest.mark.parametrize("suffix", sorted(sources.IMAGE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_suffix_counts_in_either_case(tmp_path, suffix):
     source = FolderSource(Location.of(tmp_path))
     put(source, f"a{suffix}", f"b{suffix.upper()}")
@@ -156,10 +155,10 @@ def test_a_disk_that_fails_is_no_fault_of_the_image(tmp_path, monkeypatch):
     put(source, "a.jpg")
     [image] = source.listing()
 
-    def stale(_: object) -> None:
+    def stale(*_: object) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(sources, "_read_local", stale)
+    monkeypatch.setattr(objects, "_read_local", stale)
     with pytest.raises(StorageUnreachable, match=r"Reading .*a\.jpg failed \(Stale file handle\).*nothing was recorded"):
         source.read(image.id, image.version)
 
@@ -184,13 +183,13 @@ def test_a_folder_in_an_images_place_is_unreadable(tmp_path):
 def test_a_huge_file_is_not_read(tmp_path):
     source = FolderSource(Location.of(tmp_path))
     with (tmp_path / "a.jpg").open("wb") as file:
-        file.truncate(sources.MAX_IMAGE_BYTES + 1)  # a sparse file
+        file.truncate(objects.MAX_IMAGE_BYTES + 1)  # a sparse file
     [image] = source.listing()
     assert reason_of(source, image) == ("too-large", "536,870,913 bytes; at most 536,870,912 are read")
 
 
 def test_a_huge_object_is_not_read(monkeypatch):
-    monkeypatch.setattr(sources, "MAX_IMAGE_BYTES", 10)
+    monkeypatch.setattr(objects, "MAX_IMAGE_BYTES", 10)
     source = FolderSource(Location.of(f"memory://{uuid.uuid4().hex}"))
     put(source, "a.jpg")
     [image] = source.listing()
@@ -244,7 +243,7 @@ def test_an_image_has_an_address(source):
     ],
 )
 def test_a_remote_version_is_the_storages_own_tag(info, version):
-    assert sources._remote_version(info) == version
+    assert objects.remote_version(info) == version
 
 
 @pytest.mark.parametrize(
