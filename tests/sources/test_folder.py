@@ -14,7 +14,7 @@ import pytest
 
 from trunkline.errors import SourceError, StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, filesystem
-from trunkline.sources import IMAGE_SUFFIXES, FolderSource, Layout, Listed, hashed_split, objects
+from trunkline.sources import IMAGE_SUFFIXES, FolderSource, Layout, Listed, hashed_split, objects, top_folder, walking_disk
 from trunkline.specs import SplitSpec
 
 
@@ -69,6 +69,31 @@ def test_odd_names_are_listed_and_read(source, name):
     [image] = source.listing()
     assert image.id == name
     assert source.read(image.id, image.version) == f"bytes of {name}".encode()
+
+
+def test_a_slow_disk_is_looked_at_by_several_threads(tmp_path, monkeypatch):
+    names = [f"{folder}/{number:02}.jpg" for folder in "ab" for number in range(20)]
+    put(FolderSource(Location.of(tmp_path)), *names)
+    quick = list(FolderSource(Location.of(tmp_path)).listing())
+    monkeypatch.setattr(walking_disk, "SLOW_SECONDS", 0)
+    monkeypatch.setattr(walking_disk, "STATS", 3)
+    assert list(FolderSource(Location.of(tmp_path)).listing()) == quick
+    assert [image.id for image in quick] == names
+
+
+def test_a_remote_folder_that_goes_away_stops_the_scan(monkeypatch):
+    source = FolderSource(Location.of(f"memory://{uuid.uuid4().hex}"))
+    put(source, "a/1.jpg", "b/1.jpg")
+    memory, listed = filesystem("memory"), filesystem("memory").ls
+
+    def gone(path, **how):
+        if path.endswith("/b"):
+            raise FileNotFoundError(path)
+        return listed(path, **how)
+
+    monkeypatch.setattr(memory, "ls", gone)
+    with pytest.raises(SourceError, match=r"Cannot list memory://.*/b \(it is not there\)\. Its images would be lost"):
+        list(source.listing())
 
 
 def test_a_listing_says_sizes(source):
@@ -264,6 +289,13 @@ def test_the_folders_that_hold_images_say_whether_they_are_splits(source, names,
     ids = [image.id for image in source.listing()]
     assert source.layout(ids, "folders") == Layout(True, split_folders, holds_out)
     assert source.layout(ids, "none") == Layout(False, split_folders, holds_out)
+
+
+def test_top_folders_are_all_that_a_layout_needs(source):
+    names = ["train/apple/1.jpg", "test/apple/1.jpg", "1.jpg"]
+    folders = {folder for name in names if (folder := top_folder(name))}
+    assert folders == {"train", "test"}
+    assert source.layout_of(folders, "folders") == source.layout(names, "folders") == Layout(True, True, True)
 
 
 def test_splits_beside_other_folders_are_refused(source):

@@ -35,7 +35,7 @@ class Choice:
         if not self.pattern:
             return True
         names, parts = folder.split("/"), self._parts
-        for name, part in zip(names, parts[:-1], strict=False):
+        for name, part in zip(names, parts, strict=False):
             if part == "**":
                 return True
             if not fnmatch.fnmatchcase(name, part):

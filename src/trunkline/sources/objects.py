@@ -77,7 +77,7 @@ def look(place: Location) -> tuple[int, str]:
             status = place.path.stat()
             return status.st_size, local_version(status)
         info = remote_info(place)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0, MISSING
     except OSError as error:
         if error.errno in ITS_OWN_FAULT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ class Table:
                 f"The table {self.place} cannot be read ({error.strerror or error}). Check its path and permissions."
             ) from error
         except (pa.ArrowInvalid, OSError) as error:
-            words = " ".join(str(error).split())[:300]
+            words = re.sub(r"[?;]\S*", "?…", " ".join(str(error).split()))[:300]  # rows are quoted, and may hold signatures
             raise SourceError(f"The table {self.place} is broken: {words}. Its images would be lost; correct it.") from error
 
     def _csv_batches(self, file: Any, columns: dict[str, str]) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from trunkline.errors import SourceError, StoreError, UnreadableImage
-from trunkline.locations import Location
+from trunkline.locations import Location, filesystem
 from trunkline.sources.ahead import ahead
 from trunkline.sources.base import Listed, unchanged
 from trunkline.sources.columns import label_of, resolved, split_of
@@ -90,13 +90,16 @@ class TableSource:
         return {"kind": "table", "root": self.root.uri, "columns": self.columns.model_dump(exclude_none=True)}
 
     def _place(self, uri: str) -> Location:
-        """Where a URI leads. Raises StoreError where it leaves the table's folder, or its storage for this machine's files."""
+        """Where a URI leads. Raises StoreError where it may not: out of the table's folder, or from a bucket to this machine's files."""
         base = self._files.base
         if "://" not in uri and not uri.startswith("/"):
             return base / uri.removeprefix("./")
+        if "::" in uri:
+            raise StoreError("URLs that chain file systems are not read.")
         place = Location.of(uri)
         if place.is_local and not base.is_local:
             raise StoreError(f"{uri} is a file of one machine, in a table that lies on {base.scheme}://.")
+        filesystem(place.scheme)
         return place
 
     def _rows(self) -> Iterator[tuple[Listed, Location]]:
