@@ -60,6 +60,10 @@ def test_auto_looks_at_the_name_and_at_what_lies_there(tmp_path: Path, where: st
     assert source(f"{root}/{asked}").said()["kind"] == kind
 
 
+def test_a_name_that_no_disk_takes_is_a_folder_that_does_not_exist():
+    assert source("/" + "x" * 300).said()["kind"] == "folder"
+
+
 @pytest.mark.parametrize(
     ("columns", "given", "kind"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -78,7 +79,7 @@ def _made(kind: str, root: Location, columns: ColumnsSpec) -> Source:
 
 def _kind_of(root: Location, columns: ColumnsSpec) -> str:
     suffix = suffix_of(root.name)
-    if root.is_local and root.path.is_dir():
+    if root.is_local and os.path.isdir(root.uri):  # noqa: PTH112 (a Path's fails on names that are too long)
         return _kind_of_folder(root, columns)
     if suffix in CSV:
         return "table"
@@ -105,12 +106,20 @@ def _kind_of_folder(root: Location, columns: ColumnsSpec) -> str:
 def _looked_at(folder: Location) -> Iterator[tuple[str, bool]]:
     """Names of what lies directly in a folder, and whether each is one; nothing where there is no such folder."""
     if folder.is_local:
-        entries = ((each.name, each.is_dir()) for each in folder.path.iterdir()) if folder.path.is_dir() else iter(())
+        entries = _entries(folder)
     elif s3.is_s3(folder):
         entries = _keys(folder)
     else:
         entries = _names(folder)
     yield from ((name, is_folder) for name, is_folder in entries if not name.startswith("."))
+
+
+def _entries(folder: Location) -> Iterator[tuple[str, bool]]:
+    try:
+        with os.scandir(folder.uri) as entries:
+            yield from ((each.name, each.is_dir()) for each in entries)
+    except OSError:  # the listing says why, in words
+        return
 
 
 def _keys(folder: Location) -> Iterator[tuple[str, bool]]:

@@ -99,7 +99,6 @@ class TableSource:
         place = Location.of(uri)
         if place.is_local and not base.is_local:
             raise StoreError(f"{uri} is a file of one machine, in a table that lies on {base.scheme}://.")
-        filesystem(place.scheme)
         return place
 
     def _rows(self) -> Iterator[tuple[Listed, Location]]:
@@ -128,6 +127,7 @@ class TableSource:
             refuse_secret(uri, where)
         try:
             place = self._place(uri)
+            filesystem(place.scheme)
         except StoreError as error:
             raise SourceError(f"{where} cannot be used. {error} Its URI is {without_secret(uri)!r}.") from error
         image_id, version, size = row.get("id", uri), row.get("version", "-"), row.get("size", "0")
