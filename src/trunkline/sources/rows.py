@@ -58,9 +58,12 @@ class Table:
             yield from self._texts(batch, columns)
 
     def _texts(self, batch: pa.RecordBatch, columns: dict[str, str]) -> Iterator[Row]:
-        texts = [self._text(batch.column(name), name).to_pylist() for name in columns.values()]
-        for values in zip(*texts, strict=True):
-            yield dict(zip(columns, values, strict=True))
+        """A few rows at a time: text takes far more memory in Python than in Arrow."""
+        for at in range(0, batch.num_rows, BATCH):
+            some = batch.slice(at, BATCH)
+            texts = [self._text(some.column(name), name).to_pylist() for name in columns.values()]
+            for values in zip(*texts, strict=True):
+                yield dict(zip(columns, values, strict=True))
 
     def _text(self, column: pa.Array, name: str) -> pa.Array:
         try:
