@@ -24,7 +24,7 @@ ENVIRONMENT = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3_endpoint() -> Iterator[str]:
     """The endpoint's URL, with its environment set."""
     with socket.socket() as free:
