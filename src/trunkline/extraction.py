@@ -26,7 +26,7 @@ from trunkline.manifest import Manifest
 from trunkline.moments import Moments
 from trunkline.predecessors import Predecessors
 from trunkline.shards import Shard
-from trunkline.sources import FolderSource
+from trunkline.sources import Source
 from trunkline.store.commits import Commit
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset
@@ -123,7 +123,7 @@ class _Worker:
         self.features = FeatureSet.open(job.feature_set)
         self.dataset = Dataset(job.dataset)
         self.manifest = Manifest.open(job.dataset / "manifest")
-        self.source: FolderSource = self.dataset.source
+        self.source: Source = self.dataset.source
         self.splits = self.dataset.splits.values(self.manifest.rows)
         self.predecessors = Predecessors(self.features, self.manifest)
         self.runtime = runtimes.load(job.engine.runtime, job.backbone, job.engine.threads)
@@ -226,7 +226,7 @@ class _Worker:
             return _Image(record._replace(status=Status.VOID, detail="removed before it was read"), None, 0.0, 0.0)
         started, cpu, read = time.perf_counter(), time.thread_time(), 0.0
         try:
-            content = self.source.read(record.id, record.version)
+            content = self.source.read(record.id, record.version, row["place"])
             read, cpu = time.perf_counter() - started, time.thread_time()
             record = record._replace(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
             if known := self.predecessors.features_of(record.row, record.sha256):

@@ -147,6 +147,26 @@ class Manifest:
         empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
         return pa.concat_tables([empty, *self.chunks(columns)])
 
+    def take(self, rows: Rows, columns: Sequence[str] = IMAGE_COLUMNS) -> pa.Table:
+        """The lines of these rows, which ascend and hold or held an image; reads the row groups that hold them."""
+        wanted = list(dict.fromkeys(["row", *columns]))
+        empty = pa.schema([SCHEMA.field(name) for name in wanted]).empty_table()
+        return pa.concat_tables([empty, *self._taken(rows, wanted)]).select(list(columns))
+
+    def _taken(self, rows: Rows, columns: Sequence[str]) -> Iterator[pa.Table]:
+        for batch in self.batches:
+            inside = rows[slice(*np.searchsorted(rows, (batch.start, batch.stop)))]
+            if not len(inside):
+                continue
+            blocks = np.unique((inside - batch.start) // BLOCK)
+            with open_parquet(batch.location, batch.footer, in_pieces=batch.is_large) as file:
+                for first in range(0, len(blocks), BLOCKS_AT_ONCE):
+                    groups = blocks[first : first + BLOCKS_AT_ONCE].tolist()
+                    table = _completed(file, groups, columns)
+                    low, high = batch.start + groups[0] * BLOCK, batch.start + (groups[-1] + 1) * BLOCK
+                    here = inside[slice(*np.searchsorted(inside, (low, high)))]
+                    yield table.take(pa.array(np.searchsorted(table["row"].to_numpy(), here)))
+
     def read(self, shard: Shard) -> pa.Table:
         """The rows of one shard: the image columns and `removed`; reads one row group."""
         batch = next(b for b in self.batches if b.start <= shard.start < b.stop)

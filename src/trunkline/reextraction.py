@@ -54,19 +54,18 @@ class Reextraction:
 
     def of(self, rows: NDArray[np.int64]) -> Iterator[Again]:
         """The rows, in order, a batch at a time; whatever bytes the source holds now."""
-        index = self._features.index()
-        ids = index["id"].take(np.searchsorted(index["row"].to_numpy(), rows)).to_pylist()
-        pairs = list(zip(rows.tolist(), ids, strict=True))
-        for start in range(0, len(pairs), self._backbone.batch):
-            yield from self._batch(pairs[start : start + self._backbone.batch])
+        images = self._features.snapshot.listed(rows)
+        known = list(zip(rows.tolist(), images["id"].to_pylist(), images["place"].to_pylist(), strict=True))
+        for start in range(0, len(known), self._backbone.batch):
+            yield from self._batch(known[start : start + self._backbone.batch])
 
-    def _batch(self, rows: Sequence[tuple[int, str]]) -> Iterator[Again]:
+    def _batch(self, rows: Sequence[tuple[int, str, str]]) -> Iterator[Again]:
         pixels = np.zeros((self._backbone.batch, self._backbone.size, self._backbone.size, 3), self._backbone.pixels)
         again = []
-        for number, (row, image_id) in enumerate(rows):
+        for number, (row, image_id, place) in enumerate(rows):
             sha256, reason = "", ""
             try:
-                content, _ = self._features.dataset.source.fetch(image_id)
+                content, _ = self._features.dataset.source.fetch(image_id, place)
                 sha256 = hashlib.sha256(content).hexdigest()
                 pixels[number] = images.load(content, self._recipe)
             except UnreadableImage as error:

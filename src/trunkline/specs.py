@@ -71,6 +71,33 @@ class Preparation(Spec):
         return self
 
 
+class ColumnsSpec(Spec):
+    """Which columns of a table hold what; for sources that are tables of URIs, or Parquet files with image bytes."""
+
+    id: str | None = Field(None, min_length=1, description="column of ids; the URI, or file and row number, by default")
+    uri: str | None = Field(None, min_length=1, description="column of URIs; `uri` by default")
+    image: str | None = Field(None, min_length=1, description="column of image bytes in Parquet files; `image` by default")
+    label: str | None = Field(None, min_length=1, description="column of labels; `label` where there is one")
+    split: str | None = Field(
+        None, min_length=1, description="column of splits: train, test or val; `split` where there is one"
+    )
+    version: str | None = Field(
+        None, min_length=1, description="column of versions, which change when an image does; the storage is asked by default"
+    )
+    size: str | None = Field(None, min_length=1, description="column of sizes in bytes, beside versions")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> ColumnsSpec:
+        if self.uri and self.image:
+            raise ValueError("a table leads to images by a column of URIs or holds them in a column image; leave one out")
+        if self.size and not self.version:
+            raise ValueError("a column of sizes needs a column of versions; without one the storage is asked for both")
+        return self
+
+
+NO_COLUMNS = ColumnsSpec()
+
+
 class SplitSpec(Spec):
     """The hashed split, used where the folders name none."""
 
@@ -169,12 +196,20 @@ class EngineSpec(Spec):
 class RunSpec(Spec):
     """Everything a run needs; only `source` and `store` have no default."""
 
-    source: str = Field(min_length=1, description="folder of images, a path or any fsspec URL")
+    source: str = Field(
+        min_length=1,
+        description="folder of images, glob, table of URIs (.csv, .parquet) or .tar shards; a path or any fsspec URL",
+    )
     store: str = Field(min_length=1, description="root of the feature store, a path or any fsspec URL")
     dataset: Name | None = Field(None, description="name in the store; the source folder's name by default")
     labels: Literal["folders", "none"] = Field(
         "folders", description="folders: class folders, optionally under train/ test/ val/"
     )
+    source_kind: Literal["auto", "folder", "glob", "table", "tar", "bytes"] = Field(
+        "auto",
+        description="what the source is; bytes: images in a Parquet column; auto looks at its name and at what lies there",
+    )
+    columns: ColumnsSpec = NO_COLUMNS
     split: SplitSpec = SplitSpec()
     backbone: str = Field(
         "efficientnet-lite0",
@@ -224,10 +259,11 @@ class RunSpec(Spec):
 
     @property
     def dataset_name(self) -> str:
-        """The given name, or one made from the source's last path part."""
+        """The given name, or one made from the source's last path part without wildcards."""
         if self.dataset:
             return self.dataset
-        last = self.source.rstrip("/").rsplit("/", 1)[-1]
+        parts = [part for part in self.source.split("/") if part and "*" not in part and "?" not in part]
+        last = parts[-1] if parts else ""
         name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in last).strip("._-")[:64]
         return name or "images"
 
@@ -293,5 +329,16 @@ def _in_words(problem: dict[str, Any]) -> str:
 
 
 def _known_keys() -> set[str]:
-    models = (RunSpec, Preparation, SplitSpec, StorageSpec, SelectSpec, SoftmaxSpec, ForestSpec, ClusterSpec, EngineSpec)
+    models = (
+        RunSpec,
+        ColumnsSpec,
+        Preparation,
+        SplitSpec,
+        StorageSpec,
+        SelectSpec,
+        SoftmaxSpec,
+        ForestSpec,
+        ClusterSpec,
+        EngineSpec,
+    )
     return {name for model in models for name in model.model_fields}

@@ -10,7 +10,8 @@ import pytest
 from tests.store.examples import DIMS, recipe
 from trunkline.errors import SourceError, StoreError
 from trunkline.locations import Location
-from trunkline.sources import FolderSource
+from trunkline.sources import FolderSource, TableSource, TarSource
+from trunkline.specs import ColumnsSpec
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
 from trunkline.store.layout import ArrayLayout
@@ -87,7 +88,36 @@ def test_a_dataset_is_bound_to_one_source(root: Location, tmp_path: Path):
     assert dataset.source == one
 
 
-@pytest.mark.parametrize("content", [None, b"no JSON", b"[1]", b"{}"])
+def test_another_kind_of_source_is_another_source(root: Location):
+    dataset = FeatureStore.create(root).dataset("birds")
+    dataset.bind(TarSource(Location("/data/x")))
+    with pytest.raises(SourceError, match=r"belongs to /data/x \(kind tar\), not to /data/x: its rows"):
+        dataset.bind(FolderSource(Location("/data/x")))
+    assert dataset.source == TarSource(Location("/data/x"))
+
+
+def test_columns_of_labels_may_change_and_columns_of_uris_may_not(root: Location):
+    dataset, table = FeatureStore.create(root).dataset("birds"), Location("/data/x.csv")
+    dataset.bind(TableSource(table, ColumnsSpec(id="key")))
+    relabelled = TableSource(table, ColumnsSpec(id="key", label="species"))
+    dataset.bind(relabelled)
+    assert dataset.source == relabelled
+    words = (
+        r"belongs to /data/x.csv \(kind table, id in column 'key'\), not to /data/x.csv \(kind table, uri in column 'path'\)"
+    )
+    with pytest.raises(SourceError, match=words):
+        dataset.bind(TableSource(table, ColumnsSpec(uri="path")))
+    assert dataset.source == relabelled
+
+
+def test_what_an_earlier_version_bound_is_a_folder(root: Location):
+    dataset = FeatureStore.create(root).dataset("birds")
+    (dataset.location / "source.json").write(b'{"root": "/data/birds"}')
+    assert dataset.source == FolderSource(Location("/data/birds"))
+    dataset.bind(FolderSource(Location("/data/birds")))
+
+
+@pytest.mark.parametrize("content", [None, b"no JSON", b"[1]", b"{}", b'{"root": "/x", "kind": "novel"}'])
 def test_a_dataset_without_a_source_was_never_scanned(root: Location, content: bytes | None):
     dataset = FeatureStore.create(root).dataset("birds")
     if content:

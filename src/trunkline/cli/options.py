@@ -12,10 +12,10 @@ import typer
 
 from trunkline.errors import SpecError
 from trunkline.locations import Location
-from trunkline.specs import RunSpec, build_spec, load_yaml
+from trunkline.specs import ColumnsSpec, RunSpec, build_spec, load_yaml
 from trunkline.store.feature_store import FeatureStore
 
-WHAT, WHERE, EXTRACTION, HEADS = "What", "Where", "Extraction", "Filter and heads"
+WHAT, TABLES, WHERE, EXTRACTION, HEADS = "What", "Columns of tables", "Where", "Extraction", "Filter and heads"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ _OPTIONS: Mapping[str, Option] = {
     "store": Option(str, WHAT, ("store",)),
     "dataset": Option(str, WHAT, ("dataset",)),
     "labels": Option(str, WHAT, ("labels",)),
+    "source_kind": Option(str, WHAT, ("source_kind",)),
+    **{f"{column}_column": Option(str, TABLES, ("columns", column)) for column in ColumnsSpec.model_fields},
     "format": Option(str, WHERE, ("storage", "format")),
     "ignore_free_space": Option(bool, WHERE, ("storage", "ignore_free_space")),
     "compression": Option(str, WHERE, ("storage", "compression")),
@@ -115,7 +117,7 @@ def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
             "Where should features go? Give --store DIR (and --source DIR), or a spec.yaml; `trunkline init` writes one."
         )
     if "source" not in content:
-        content |= _bound(content["store"], content.get("dataset"))
+        content |= _bound(content["store"], content.get("dataset"), content.get("columns", {}))
     return build_spec(content, where=spec_file or "The options")
 
 
@@ -125,7 +127,7 @@ def _put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     content[place[-1]] = value
 
 
-def _bound(store: str, dataset: str | None) -> dict[str, str]:
+def _bound(store: str, dataset: str | None, columns: dict[str, Any]) -> dict[str, Any]:
     """Source and dataset of a store that knows them already."""
     location = Location.of(store)
     if not (location / "store.json").exists():
@@ -134,4 +136,7 @@ def _bound(store: str, dataset: str | None) -> dict[str, str]:
     if len(known) != 1:
         names = ", ".join(each.name for each in known) or "none"
         raise SpecError(f"Which images? Give --source, or --dataset with one of those in {location}: {names}.")
-    return {"source": known[0].source.root.uri, "dataset": known[0].name}
+    said = known[0].source.said()
+    given = {role: column for role, column in columns.items() if column is not None}
+    found = {"source": said["root"], "source_kind": said["kind"], "dataset": known[0].name}
+    return found | ({"columns": said["columns"] | given} if "columns" in said else {})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def outlook(features: FeatureSet, dataset: Dataset, checked: Checked) -> Outlook
     if shard is None:
         raise ValueError(f"shard {checked.item.name} is not in the manifest")  # verify calls that irreparable, not damaged
     rows = dataset.manifest.read(shard).to_pylist()
-    gone = _gone(dataset, [(row["row"], row["id"], row["version"]) for row in rows if not row["removed"]])
+    gone = _gone(dataset, [row for row in rows if not row["removed"]])
     removed = {row["row"] for row in rows if row["removed"]}
     live = shard.rows - len(removed)
     ids = {row["row"]: row["id"] for row in rows}
@@ -105,19 +106,19 @@ def outlook(features: FeatureSet, dataset: Dataset, checked: Checked) -> Outlook
     return Outlook(checked, shard, Way.AGAIN, damaged, lost, "")
 
 
-def _gone(dataset: Dataset, rows: Sequence[tuple[int, str, str]]) -> dict[int, str]:
+def _gone(dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     """The rows whose source is not the version of the manifest any more, and why."""
     source = dataset.source
 
-    def look(row: tuple[int, str, str]) -> str:
+    def look(row: Mapping[str, Any]) -> str:
         try:
-            source.read(row[1], row[2])
+            source.read(row["id"], row["version"], row["place"])
         except UnreadableImage as error:
             return error.reason
         return ""
 
     with ThreadPoolExecutor(READERS, "outlook") as pool:
-        return {row[0]: why for row, why in zip(rows, pool.map(look, rows), strict=True) if why}
+        return {row["row"]: why for row, why in zip(rows, pool.map(look, rows), strict=True) if why}
 
 
 def _statuses(features: FeatureSet, checked: Checked) -> dict[int, str] | None:

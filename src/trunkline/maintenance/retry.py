@@ -164,10 +164,10 @@ def _now(
 
     def look(row: int) -> Listed | Stays:
         try:
-            content, version = source.fetch(known[row]["id"])
+            content, version = source.fetch(known[row]["id"], known[row]["place"])
         except UnreadableImage as error:
             return Stays(row, known[row]["id"], error.reason)
-        return Listed(known[row]["id"], len(content), version, known[row].get("place") or "")
+        return Listed(known[row]["id"], len(content), version, known[row]["place"])
 
     if rows:
         source.check()

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trunkline.accounting import refuse_strange
 from trunkline.blocks import Status
-from trunkline.errors import CorruptStore, DataError
+from trunkline.errors import DataError
 from trunkline.manifest import Manifest
 from trunkline.shards import Shard, plan
 from trunkline.store.commits import Commit
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset
-from trunkline.tables import open_parquet
-from trunkline.versions import Versions
+from trunkline.versions import NO_VALUE, Versions
 
 VOID, PENDING, OK, QUARANTINED, REMOVED = range(5)
 STATUSES = (str(Status.VOID), str(Status.PENDING), str(Status.OK), str(Status.QUARANTINED), "removed")
 COLUMNS = ("row", "id", "uri", "label", "split", "status", "reason", "detail", "sha256", "version")
 COMMITTED = ("reason", "detail", "sha256")  # columns that commit records hold
+LISTED = ("id", "version", "place")  # columns that the manifest holds, with what a URI is made of
 
 
 class Snapshot:
@@ -73,20 +76,24 @@ class Snapshot:
 
     def ids(self, rows: NDArray[np.int64]) -> pa.Array:
         """(n,) strings, of rows that hold or held an image."""
-        return self._of_images("id", rows)
+        return pa.concat_arrays(self._manifest.take(rows, ("id",))["id"].chunks or [pa.array([], pa.string())])
+
+    def listed(self, rows: NDArray[np.int64]) -> pa.Table:
+        """(id, version, place) of these rows, which ascend and hold or held an image: what a source needs to read them."""
+        return self._manifest.take(rows, LISTED)
 
     def table(self, rows: NDArray[np.int64], columns: Sequence[str] = COLUMNS) -> pa.Table:
         """The given columns of the index of the given rows, which ascend and hold or held an image."""
-        known = {name: values for name, values in self._committed(rows, columns).items()}
+        images = self.listed(rows) if {"id", "version", "uri"} & set(columns) else pa.table({})
+        known: dict[str, Any] = dict(self._committed(rows, columns))
         for name in columns:
             match name:
                 case "row":
                     known[name] = pa.array(rows, pa.int64())
                 case "id" | "version":
-                    known[name] = self._of_images(name, rows)
+                    known[name] = images[name]
                 case "uri":
-                    source = self._dataset.source
-                    known[name] = pa.array([source.uri_of(each) for each in self.ids(rows).to_pylist()], pa.string())
+                    known[name] = self._uris(images)
                 case "label" | "split":
                     codes, names = self.codes(name)
                     known[name] = named(codes[rows], names)
@@ -96,59 +103,51 @@ class Snapshot:
 
     def commits(self) -> Iterator[Commit]:
         """The commit records, in row order."""
-        for shard in self.shards:
-            yield self._features.commits.read(shard.name)
+        yield from self._features.commits.each([shard.name for shard in self.shards])
 
     @cached_property
     def last_committed(self) -> float | None:
         """When the last record was written, in seconds since 1970; None where there is none."""
-        return max((commit.timings.committed for commit in self.commits()), default=None)
+        records = self._features.commits.each([shard.name for shard in self.shards], ("row",))
+        return max((commit.timings.committed for commit in records), default=None)
 
-    @cached_property
-    def _images(self) -> pa.Table:
-        """Row, id and version of every row that ever held an image."""
-        return self._manifest.images().select(["row", "id", "version"]).combine_chunks()
-
-    def _of_images(self, column: str, rows: NDArray[np.int64]) -> pa.Array:
-        places = np.searchsorted(self._images["row"].to_numpy(), rows)
-        taken = self._images[column].take(pa.array(places))
-        return taken.combine_chunks() if isinstance(taken, pa.ChunkedArray) else taken
+    def _uris(self, images: pa.Table) -> pa.Array:
+        source = self._dataset.source
+        pairs = zip(images["id"].to_pylist(), images["place"].to_pylist(), strict=True)
+        return pa.array([source.uri_of(image_id, place) for image_id, place in pairs], pa.string())
 
     @cached_property
     def _statuses(self) -> NDArray[np.uint8]:
         codes = np.full(self.rows, VOID, np.uint8)
         for start, stop, _ in self.batches:
             codes[start:stop] = PENDING
-        names = pa.array(STATUSES)
-        for commit in self.commits():
-            start, stop = commit.shard.start, commit.shard.stop
-            self._check(commit)
-            codes[start:stop] = pa.compute.index_in(commit.table["status"], names).to_numpy()
+        commits, names = self._features.commits, {shard.name for shard in self.shards}
+        loose = commits.loose(names)
+        for commit in commits.each(names - loose, ("status",)):  # they were checked when they were sealed
+            self._put(commit, codes)
+        for commit in commits.each(loose):
+            refuse_strange(commit, self._manifest)
+            self._put(commit, codes)
         codes[self._manifest.removed] = REMOVED
         return codes
 
-    def _check(self, commit: Commit) -> None:
-        """The record lists the manifest's own images: the same rows, ids and versions."""
-        first, last = np.searchsorted(self._images["row"].to_numpy(), (commit.shard.start, commit.shard.stop))
-        images = self._images.slice(first, last - first)
-        if not all(commit.table[name].equals(images[name]) for name in ("row", "id", "version")):
-            raise CorruptStore(
-                f"The commit record {commit.shard.name} of {self._features.location} does not belong to this manifest; delete the record."
-            )
+    def _put(self, commit: Commit, codes: NDArray[np.uint8]) -> None:
+        codes[commit.shard.start : commit.shard.stop] = pc.index_in(commit.table["status"], pa.array(STATUSES)).to_numpy()
 
     def _committed(self, rows: NDArray[np.int64], columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
         """Of the columns that commit records hold; empty strings where a row has no record. Opens the records of these rows only."""
         wanted = [name for name in columns if name in COMMITTED]
         if not wanted:
             return {}
+        places = {shard.name: np.searchsorted(rows, (shard.start, shard.stop)) for shard in self.shards}
+        held = [name for name, (first, last) in places.items() if first < last]
         parts: list[pa.Table] = []
         done = 0
-        for shard in self.shards:
-            first, last = np.searchsorted(rows, (shard.start, shard.stop))
-            if first < last:
-                record = self._features.commits.read(shard.name).table.select(wanted)
-                parts += [_nothing(wanted, first - done), record.take(pa.array(rows[first:last] - shard.start))]
-                done = last
+        for commit in self._features.commits.each(held, wanted):
+            first, last = places[commit.shard.name]
+            inside = commit.table.take(pa.array(rows[first:last] - commit.shard.start)).replace_schema_metadata(None)
+            parts += [_nothing(wanted, first - done), inside]
+            done = last
         table = pa.concat_tables([*parts, _nothing(wanted, len(rows) - done)])
         return {name: table[name] for name in wanted}
 
@@ -175,26 +174,17 @@ def _as_of(dataset: Dataset, batch: int | None) -> Manifest:
         raise DataError(
             f"There is no batch {batch} of {dataset.name}: its manifest has {there}. Each scan that found changes adds one."
         )
-    return Manifest(manifest.folder, manifest.batches[: batch + 1])
+    return manifest.as_of(batch)
 
 
 def _coded(versions: Versions, files: Sequence[str], rows: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """The values of all rows after these files, in order, as codes of the sorted names that are in use."""
-    codes = np.full(rows, -1, np.int32)
-    found: dict[str, int] = {}
-    for name in files:
-        with open_parquet(versions.folder / name) as file:
-            table = file.read(columns=["row", versions.column]).combine_chunks()
-        values = pa.chunked_array(table[versions.column]).combine_chunks().dictionary_encode()
-        known = np.array([found.setdefault(value, len(found)) for value in values.dictionary.to_pylist()] + [-1], np.int32)
-        numbers = table["row"].to_numpy()
-        inside = numbers < rows  # of later batches than this snapshot's
-        codes[numbers[inside]] = known[values.indices.fill_null(-1).to_numpy()][inside]
-    used = np.bincount(codes[codes >= 0], minlength=len(found)) > 0
-    names = sorted(name for name, code in found.items() if used[code])
-    places = np.full(len(found) + 1, -1, np.int32)
-    places[[found[name] for name in names]] = np.arange(len(names))
-    return places[codes], tuple(names)
+    """The values of all rows after these files, as codes of the sorted names that are in use."""
+    values = versions.values(rows, files)
+    used = np.bincount(values.codes[values.codes >= 0], minlength=len(values.names)) > 0
+    names = sorted(name for name, is_used in zip(values.names, used.tolist(), strict=True) if is_used)
+    places = np.full(len(values.names) + 1, NO_VALUE, np.int32)
+    places[[values.names.index(name) for name in names]] = np.arange(len(names))
+    return places[values.codes], tuple(names)
 
 
 def _nothing(columns: Sequence[str], rows: int) -> pa.Table:

@@ -164,7 +164,7 @@ def bring_up_to_date(
                 runtime=runtime_for(runtime, backbone, cluster),
                 workers=cluster.executor.workers,
                 threads=cluster.executor.threads,
-                local_source=dataset.source.root.is_local,
+                local_source=dataset.source.is_local,
             )
             job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
             fresh = _run(job, todo, cluster, max_bad_fraction, progress)

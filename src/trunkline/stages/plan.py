@@ -112,7 +112,7 @@ def plan(spec: RunSpec, cluster: Cluster, sample: int = SAMPLE, progress: Progre
         trial = None
         if cluster.kind != "address":
             runtime = runtime_for(spec.runtime, backbone, cluster)
-            evict = found.source.root.is_local and available is not None and found.images.bytes > available
+            evict = found.source.is_local and available is not None and found.images.bytes > available
             rows = found.images.to_do
             trial = tried(
                 scratch,

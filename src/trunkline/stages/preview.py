@@ -11,12 +11,11 @@ import numpy as np
 
 from trunkline.comparison import Difference, compare
 from trunkline.errors import SourceError
-from trunkline.locations import Location
 from trunkline.manifest import IMAGE_COLUMNS, Manifest, Rows
 from trunkline.progress import Progress, Step
 from trunkline.shards import BLOCK, Shard, remaining
 from trunkline.shards import plan as shards_of
-from trunkline.sources import FolderSource, Listed
+from trunkline.sources import Listed, Source, source_of
 from trunkline.specs import RunSpec
 from trunkline.stages.scan import is_mass_removal
 from trunkline.store.feature_set import FeatureSet
@@ -41,7 +40,7 @@ class Images:
 class Preview:
     """What a scan now would find, and which rows would be pending after it."""
 
-    source: FolderSource
+    source: Source
     images: Images
     spans: Sequence[tuple[int, int]]
     missing: Sequence[Shard]
@@ -95,7 +94,7 @@ class _ToDo:
 def preview(spec: RunSpec, dataset: Dataset, before: FeatureSet | None, sample: int, progress: Progress) -> Preview:
     """List the source, compare it with the manifest and the commit records, and draw images to do at random."""
     started = time.monotonic()
-    source = FolderSource(Location.of(spec.source))
+    source = source_of(spec)
     source.check()
     dataset.refuse_another(source)
     manifest = dataset.manifest
@@ -110,7 +109,7 @@ def preview(spec: RunSpec, dataset: Dataset, before: FeatureSet | None, sample: 
     difference = compare(manifest, source.listing(), to_do, seen=seen)
     if not listed:
         raise SourceError(f"The source {source.root} holds no images, so there is nothing to plan. Check the path.")
-    source.layout(folders, spec.labels)  # refuses folders that a scan refuses
+    source.layout_of(folders, spec.labels)  # refuses folders that a scan refuses
     spans = list(manifest.spans)
     if to_do.count:
         start = -(-manifest.rows // BLOCK) * BLOCK

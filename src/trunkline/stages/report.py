@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline import images, selection
-from trunkline.blocks import Status
 from trunkline.errors import UnreadableImage
 from trunkline.heads import artifact
 from trunkline.heads.artifact import HeadArtifact
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
+from trunkline.reading.snapshot import QUARANTINED
 from trunkline.report.data import Effect, HeadResult, LayerResult, Mistake, Quarantined, ReportData
 from trunkline.selection import LayerMask
 from trunkline.specs import RunSpec, digest_of
@@ -124,8 +124,8 @@ def _data(
 
 def quarantined(features: Features) -> list[Quarantined]:
     """The live quarantined images, in row order."""
-    table = features.index().select(["id", "reason", "detail", "status"]).to_pylist()
-    return [Quarantined(row["id"], row["reason"], row["detail"]) for row in table if row["status"] == Status.QUARANTINED]
+    rows = np.flatnonzero(features.snapshot.statuses() == QUARANTINED)
+    return [Quarantined(**row) for row in features.snapshot.table(rows, ("id", "reason", "detail")).to_pylist()]
 
 
 def _in_words(value: object) -> str:
@@ -175,22 +175,23 @@ def _mistakes(features: Features, head: HeadArtifact) -> Sequence[Mistake]:
     made = artifact.load_predictions(place)
     wrong = np.flatnonzero(made.truth != made.predicted)
     worst = wrong[np.argsort(-made.probability[wrong], kind="stable")][:MISTAKES]
-    index = features.index()
-    found = index.take(np.searchsorted(index["row"].to_numpy(), made.rows[worst])).select(["id", "version"]).to_pylist()
+    order = np.argsort(made.rows[worst])
+    listed = features.snapshot.listed(made.rows[worst][order]).to_pylist()
+    found = [listed[place] for place in np.argsort(order)]
     return [
         Mistake(
             id=row["id"],
             truth=head.classes[made.truth[number]],
             predicted=head.classes[made.predicted[number]],
             probability=float(made.probability[number]),
-            thumbnail=_thumbnail(features, row["id"], row["version"]),
+            thumbnail=_thumbnail(features, **row),
         )
         for number, row in zip(worst, found, strict=True)
     ]
 
 
-def _thumbnail(features: Features, image_id: str, version: str) -> bytes | None:
+def _thumbnail(features: Features, id: str, version: str, place: str) -> bytes | None:
     try:
-        return images.thumbnail(images.decode(features.dataset.source.read(image_id, version)))
+        return images.thumbnail(images.decode(features.dataset.source.read(id, version, place)))
     except UnreadableImage:
         return None

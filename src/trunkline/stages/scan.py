@@ -14,7 +14,7 @@ from trunkline.drafts import Draft
 from trunkline.errors import RunError, SourceError
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
-from trunkline.sources import FolderSource, Listed
+from trunkline.sources import Listed, Source, source_of
 from trunkline.specs import RunSpec
 from trunkline.store.feature_store import Dataset, FeatureStore
 
@@ -47,7 +47,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
     StoreError : the store is foreign or newer.
     """
     started = time.monotonic()
-    source = FolderSource(Location.of(spec.source))
+    source = source_of(spec)
     for _ in range(TRIES):
         with tempfile.TemporaryDirectory(prefix="trunkline-scan-") as folder:
             seen = _Seen(source, progress)
@@ -57,7 +57,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
             difference = compare(manifest, source.listing(), draft, seen.told, seen)
             seen.refuse_nothing()
             _guard_against_mass_removal(difference, source, spec.max_removed_fraction)
-            layout = source.layout(seen.folders, spec.labels)
+            layout = source.layout_of(seen.folders, spec.labels)
             FeatureStore.create(Location.of(spec.store))
             dataset.bind(source)
             try:
@@ -68,7 +68,9 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
                 continue  # another scan appended the same batch number; compare with what it wrote
     else:
         raise RunError(f"Other scans of {dataset.name} kept appending first; start this one again when they are done.")
-    labels_changed = annotate(dataset, after, layout, spec.split, seen.told)
+    labels_changed = annotate(
+        dataset, after, layout, spec.split, seen.told if spec.labels == "folders" else _without_labels(seen.told)
+    )
     return ScanReceipt(
         dataset=dataset.name,
         batch=None if difference.is_empty else len(after.batches) - 1,
@@ -82,7 +84,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
     )
 
 
-def _dataset_of(spec: RunSpec, source: FolderSource) -> Dataset:
+def _dataset_of(spec: RunSpec, source: Source) -> Dataset:
     """The dataset, whether or not it is there yet. Raises StoreError or SourceError before anything is listed or written."""
     source.check()
     root = Location.of(spec.store)
@@ -95,11 +97,11 @@ def _dataset_of(spec: RunSpec, source: FolderSource) -> Dataset:
 class _Seen:
     """A listing as it streams by: counted, its top folders remembered, what it tells of labels and splits kept."""
 
-    def __init__(self, source: FolderSource, progress: Progress) -> None:
+    def __init__(self, source: Source, progress: Progress) -> None:
         self._source, self._progress = source, progress
         self._count = 0
         self.folders: set[str] = set()
-        self.told: Told | None = None
+        self.told = Told() if source.tells_labels else None
 
     def __call__(self, images: Sequence[Listed]) -> None:
         self._count += len(images)
@@ -126,7 +128,12 @@ def is_mass_removal(difference: Difference, most: float) -> bool:
     return difference.gone > most * difference.known
 
 
-def _guard_against_mass_removal(difference: Difference, source: FolderSource, most: float) -> None:
+def _without_labels(told: Told | None) -> Told | None:
+    """What the source tells, but for labels that were not asked for."""
+    return told and Told(told.rows, [[None] * len(labels) for labels in told.labels], told.splits)
+
+
+def _guard_against_mass_removal(difference: Difference, source: Source, most: float) -> None:
     if is_mass_removal(difference, most):
         raise SourceError(
             f"{difference.gone} of {difference.known} images are gone from {source.root}, more than {most:.0%}: is a disk or bucket not "

@@ -27,7 +27,7 @@ from trunkline.locations import Location
 from trunkline.machine import peak_memory, resident_memory
 from trunkline.progress import Progress, Step
 from trunkline.shards import MIN_ROWS, Shard, plan
-from trunkline.sources import FolderSource, Listed
+from trunkline.sources import Listed, Source
 from trunkline.specs import Recipe, RunSpec
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
@@ -81,7 +81,7 @@ class Trial:
 
 def tried(
     scratch: Location,
-    source: FolderSource,
+    source: Source,
     sample: Sequence[Listed],
     recipe: Recipe,
     layout: ArrayLayout,
@@ -114,7 +114,7 @@ def tried(
         runtime=runtime,
         workers=executor.workers,
         threads=executor.threads,
-        local_source=source.root.is_local,
+        local_source=source.is_local,
     )
     read = _first_reads(source, sample, engine, recipe, evict)
     asked = time.monotonic() - started  # reading the sample is no part of starting
@@ -152,15 +152,15 @@ def tried(
     )
 
 
-def _first_reads(source: FolderSource, sample: Sequence[Listed], engine: Engine, recipe: Recipe, evict: bool) -> Read:
+def _first_reads(source: Source, sample: Sequence[Listed], engine: Engine, recipe: Recipe, evict: bool) -> Read:
     """With as many threads as all workers read with. Images that cannot be read are left to the extraction, which counts them."""
     if evict:
         for image in sample:
-            _evict(source, image.id)
+            _evict(source, image)
 
     def read(image: Listed) -> bytes:
         with contextlib.suppress(UnreadableImage):
-            return source.read(image.id, image.version)
+            return source.read(image.id, image.version, image.place)
         return b""
 
     started = time.monotonic()
@@ -171,9 +171,13 @@ def _first_reads(source: FolderSource, sample: Sequence[Listed], engine: Engine,
     return Read(len(sample) / seconds, largest, evict)
 
 
-def _evict(source: FolderSource, image_id: str) -> None:
+def _evict(source: Source, image: Listed) -> None:
+    """Drop a file from the system's cache, where there is one."""
+    path = Location.of(source.uri_of(image.id, image.place).split("?")[0])
+    if not path.is_local:
+        return
     with contextlib.suppress(OSError):
-        file = os.open((source.root / image_id).path, os.O_RDONLY | os.O_NONBLOCK)
+        file = os.open(path.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
@@ -188,7 +192,7 @@ def _load(backbone: Compiled, engine: Engine) -> int | None:
 
 def _dataset(
     store: FeatureStore,
-    source: FolderSource,
+    source: Source,
     sample: Sequence[Listed],
     backbone: Compiled,
     layout: ArrayLayout,

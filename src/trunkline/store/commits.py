@@ -152,11 +152,13 @@ class Commits:
                 table = sealed.table(columns)
                 yield from (sealed.commit(name, table) for name in some)
 
+    def loose(self, names: Collection[str]) -> set[str]:
+        """Those of these committed shards whose records are in no sealed file."""
+        return set(names).difference(*(sealed.records for sealed in self._sealed()))
+
     def seal(self, check: Callable[[Commit], None]) -> None:
         """Gather the records that are in no sealed file, if there are many; `check` raises for one that must not be. Under the lease."""
-        known = {name for sealed in self._sealed() for name in sealed.records}
-        loose = sorted(self.done() - known)
-        for names in _some(loose, SEALED_AT_ONCE):
+        for names in _some(sorted(self.loose(self.done())), SEALED_AT_ONCE):
             if len(names) < MIN_SEALED:
                 return
             records, tables, start = {}, [], 0

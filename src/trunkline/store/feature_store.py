@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from trunkline.errors import SourceError, StoreError, did_you_mean
 from trunkline.locations import Location
 from trunkline.manifest import Manifest
-from trunkline.sources import FolderSource
+from trunkline.sources import Source, bound, is_same
+from trunkline.sources.columns import BOUND
 from trunkline.specs import Recipe
 from trunkline.store.feature_set import FORMAT_VERSION, FeatureSet
 from trunkline.versions import Versions
@@ -25,28 +27,31 @@ class Dataset:
         return self.location.name
 
     @property
-    def source(self) -> FolderSource:
+    def source(self) -> Source:
         """The bound source. Raises StoreError where the dataset was never scanned."""
         try:
-            return FolderSource(Location(json.loads((self.location / "source.json").read())["root"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            return bound(json.loads((self.location / "source.json").read()))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"The dataset {self.name} in {self.location} was never scanned. Run `trunkline scan` first."
             ) from error
 
-    def bind(self, source: FolderSource) -> None:
-        """Bind to a source for good. Raises SourceError where it is bound to another."""
+    def bind(self, source: Source) -> None:
+        """Bind to a source for good; columns of labels and splits may change. Raises SourceError where it is bound to another."""
+        said, place = source.said(), self.location / "source.json"
         try:
-            (self.location / "source.json").create(json.dumps({"root": source.root.uri}).encode())
+            place.create(_json(said))
         except FileExistsError:
             self.refuse_another(source)
+            if self.source.said() != said:
+                place.write(_json(said))
 
-    def refuse_another(self, source: FolderSource) -> None:
+    def refuse_another(self, source: Source) -> None:
         """Raises SourceError where it is bound to another source; nothing is written."""
-        if (self.location / "source.json").exists() and (bound := self.source.root) != source.root:
+        if (self.location / "source.json").exists() and not is_same((known := self.source).said(), source.said()):
             raise SourceError(
-                f"The dataset {self.name!r} belongs to {bound}, not to {source.root}: its rows would be marked as removed. "
-                "Give this source a name of its own with --dataset."
+                f"The dataset {self.name!r} belongs to {_in_words(known)}, not to {_in_words(source)}: its rows would be marked as "
+                "removed. Give this source a name of its own with --dataset."
             )
 
     @property
@@ -147,3 +152,16 @@ class FeatureStore:
     @property
     def runs(self) -> Location:
         return self.root / "runs"
+
+
+def _json(said: dict[str, Any]) -> bytes:
+    return json.dumps(said).encode()
+
+
+def _in_words(source: Source) -> str:
+    """What a dataset is bound to; a folder goes without saying."""
+    said = source.said()
+    columns = [f"{role} in column {said['columns'][role]!r}" for role in BOUND if said.get("columns", {}).get(role)]
+    kind = [] if said["kind"] == "folder" else [f"kind {said['kind']}"]
+    more = ", ".join([*kind, *columns])
+    return f"{source.root} ({more})" if more else f"{source.root}"

@@ -1,4 +1,4 @@
-"""Sources: what is listed, what folders say, versions that change with the image, and why one cannot be read."""
+"""A folder: what is listed, what folders say, versions that change with the image, and why one cannot be read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from trunkline import sources
 from trunkline.errors import SourceError, StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, filesystem
-from trunkline.sources import FolderSource, Layout, Listed, hashed_split
+from trunkline.sources import IMAGE_SUFFIXES, FolderSource, Layout, Listed, hashed_split, objects, top_folder, walking_disk
 from trunkline.specs import SplitSpec
 
 
@@ -55,7 +54,7 @@ def test_hidden_files_and_other_suffixes_are_passed_over(source):
     assert ids(source) == ["a.jpg"]
 
 
-@pytest.mark.parametrize("suffix", sorted(sources.IMAGE_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_every_suffix_counts_in_either_case(tmp_path, suffix):
     source = FolderSource(Location.of(tmp_path))
     put(source, f"a{suffix}", f"b{suffix.upper()}")
@@ -70,6 +69,31 @@ def test_odd_names_are_listed_and_read(source, name):
     [image] = source.listing()
     assert image.id == name
     assert source.read(image.id, image.version) == f"bytes of {name}".encode()
+
+
+def test_a_slow_disk_is_looked_at_by_several_threads(tmp_path, monkeypatch):
+    names = [f"{folder}/{number:02}.jpg" for folder in "ab" for number in range(20)]
+    put(FolderSource(Location.of(tmp_path)), *names)
+    quick = list(FolderSource(Location.of(tmp_path)).listing())
+    monkeypatch.setattr(walking_disk, "SLOW_SECONDS", 0)
+    monkeypatch.setattr(walking_disk, "STATS", 3)
+    assert list(FolderSource(Location.of(tmp_path)).listing()) == quick
+    assert [image.id for image in quick] == names
+
+
+def test_a_remote_folder_that_goes_away_stops_the_scan(monkeypatch):
+    source = FolderSource(Location.of(f"memory://{uuid.uuid4().hex}"))
+    put(source, "a/1.jpg", "b/1.jpg")
+    memory, listed = filesystem("memory"), filesystem("memory").ls
+
+    def gone(path, **how):
+        if path.endswith("/b"):
+            raise FileNotFoundError(path)
+        return listed(path, **how)
+
+    monkeypatch.setattr(memory, "ls", gone)
+    with pytest.raises(SourceError, match=r"Cannot list memory://.*/b \(it is not there\)\. Its images would be lost"):
+        list(source.listing())
 
 
 def test_a_listing_says_sizes(source):
@@ -156,10 +180,10 @@ def test_a_disk_that_fails_is_no_fault_of_the_image(tmp_path, monkeypatch):
     put(source, "a.jpg")
     [image] = source.listing()
 
-    def stale(_: object) -> None:
+    def stale(*_: object) -> None:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(sources, "_read_local", stale)
+    monkeypatch.setattr(objects, "_read_local", stale)
     with pytest.raises(StorageUnreachable, match=r"Reading .*a\.jpg failed \(Stale file handle\).*nothing was recorded"):
         source.read(image.id, image.version)
 
@@ -184,13 +208,13 @@ def test_a_folder_in_an_images_place_is_unreadable(tmp_path):
 def test_a_huge_file_is_not_read(tmp_path):
     source = FolderSource(Location.of(tmp_path))
     with (tmp_path / "a.jpg").open("wb") as file:
-        file.truncate(sources.MAX_IMAGE_BYTES + 1)  # a sparse file
+        file.truncate(objects.MAX_IMAGE_BYTES + 1)  # a sparse file
     [image] = source.listing()
     assert reason_of(source, image) == ("too-large", "536,870,913 bytes; at most 536,870,912 are read")
 
 
 def test_a_huge_object_is_not_read(monkeypatch):
-    monkeypatch.setattr(sources, "MAX_IMAGE_BYTES", 10)
+    monkeypatch.setattr(objects, "MAX_IMAGE_BYTES", 10)
     source = FolderSource(Location.of(f"memory://{uuid.uuid4().hex}"))
     put(source, "a.jpg")
     [image] = source.listing()
@@ -244,7 +268,7 @@ def test_an_image_has_an_address(source):
     ],
 )
 def test_a_remote_version_is_the_storages_own_tag(info, version):
-    assert sources._remote_version(info) == version
+    assert objects.remote_version(info) == version
 
 
 @pytest.mark.parametrize(
@@ -265,6 +289,13 @@ def test_the_folders_that_hold_images_say_whether_they_are_splits(source, names,
     tops = {image.id.split("/", 1)[0] for image in source.listing() if "/" in image.id}
     assert source.layout(tops, "folders") == Layout(True, split_folders, holds_out)
     assert source.layout(tops, "none") == Layout(False, split_folders, holds_out)
+
+
+def test_top_folders_are_all_that_a_layout_needs(source):
+    names = ["train/apple/1.jpg", "test/apple/1.jpg", "1.jpg"]
+    folders = {folder for name in names if (folder := top_folder(name))}
+    assert folders == {"train", "test"}
+    assert source.layout_of(folders, "folders") == source.layout(names, "folders") == Layout(True, True, True)
 
 
 def test_splits_beside_other_folders_are_refused(source):
