@@ -18,7 +18,7 @@ from trunkline.backbones.resolution import order_of
 from trunkline.blocks import RowRecord, Status
 from trunkline.cluster import Cluster
 from trunkline.engine import Engine
-from trunkline.errors import LeaseLost, SourceError, StorageError, StorageUnreachable
+from trunkline.errors import CorruptStore, LeaseLost, SourceError, StorageError, StorageUnreachable
 from trunkline.extraction import ExtractionJob, extract_shard
 from trunkline.locations import Location
 from trunkline.shards import Shard
@@ -101,9 +101,36 @@ def test_the_record_of_a_faster_run_stays(job: ExtractionJob, monkeypatch: pytes
     """It was committed while this one was computing."""
     extract_shard(job, SHARD)
     before = objects(job.feature_set.path / "commits")
-    monkeypatch.setattr("trunkline.store.commits.Commits.done", lambda _: frozenset())
+    monkeypatch.setattr("trunkline.store.commits.Commits.has", lambda *_: False)
     assert extract_shard(job, SHARD).reused
     assert objects(job.feature_set.path / "commits") == before
+
+
+def test_a_record_of_other_features_is_said(job: ExtractionJob, images: Path, monkeypatch: pytest.MonkeyPatch):
+    """It was committed while this one was computing, and an image was swapped in between."""
+    extract_shard(job, SHARD)
+    before = objects(job.feature_set.path / "commits")
+    monkeypatch.setattr("trunkline.store.commits.Commits.has", lambda *_: False)
+    sorted(images.glob("*/*.png"))[0].unlink()
+    with pytest.raises(
+        CorruptStore, match=r"shard 000000000000 of .* by another process while its images changed.* verify --repair"
+    ):
+        extract_shard(job, SHARD)
+    assert objects(job.feature_set.path / "commits") == before
+
+
+def test_who_was_stopped_while_it_wrote_commits_nothing_after_a_takeover(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
+    store = extraction._Worker.store
+
+    def taken_over_meanwhile(worker, *given):
+        commit = store(worker, *given)
+        replace(job.lease, number=4).location.write(replace(job.lease, number=4).to_bytes())
+        return commit
+
+    monkeypatch.setattr(extraction._Worker, "store", taken_over_meanwhile)
+    with pytest.raises(LeaseLost, match=r"nothing more is written"):
+        extract_shard(job, SHARD)
+    assert FeatureSet.open(job.feature_set).commits.done() == frozenset()
 
 
 def test_each_failure_has_its_reason(job: ExtractionJob, images: Path):

@@ -20,7 +20,7 @@ from trunkline import environment, images, moments, runtimes
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, feature_digest, rows_digest
 from trunkline.engine import Budget, Engine
-from trunkline.errors import StorageUnreachable, UnreadableImage
+from trunkline.errors import CorruptStore, StorageUnreachable, UnreadableImage
 from trunkline.locations import Location, storage_errors_in_words
 from trunkline.manifest import Manifest
 from trunkline.moments import Moments
@@ -65,6 +65,7 @@ def extract_shard(job: ExtractionJob, shard: Shard) -> ShardReceipt:
     ------
     LeaseLost : the run has ended or was taken over; nothing was committed.
     StorageError : the store refuses to be written.
+    CorruptStore : another process committed this shard meanwhile, with other features.
     """
     worker = _worker_of(job)
     if worker.features.commits.has(shard.name):
@@ -74,7 +75,20 @@ def extract_shard(job: ExtractionJob, shard: Shard) -> ShardReceipt:
     block = worker.compute(shard, rows)
     worker.check_lease(at_most_every=0.0)
     commit = worker.store(block, rows_digest(rows))
-    return receipt(commit, reused=not worker.features.commits.create(commit))
+    worker.check_lease(at_most_every=0.0)  # who was stopped while it wrote must not commit after a takeover
+    if worker.features.commits.create(commit):
+        return receipt(commit, reused=False)
+    _refuse_other_features(worker.features, commit)
+    return receipt(commit, reused=True)
+
+
+def _refuse_other_features(features: FeatureSet, mine: Commit) -> None:
+    """A shard that was committed meanwhile has the same features, unless images changed between the two."""
+    if not mine.table["feature"].equals(features.commits.read(mine.shard.name).table["feature"]):
+        raise CorruptStore(
+            f"The shard {mine.shard.name} of {features.location} was committed by another process while its images changed, so its "
+            "features and its record may differ. `trunkline verify --repair` makes it anew."
+        )
 
 
 def receipt(commit: Commit, *, reused: bool) -> ShardReceipt:
