@@ -25,6 +25,9 @@ WALLS = [
     ("trunkline.report", ("trunkline.stages", "trunkline.store", "trunkline.cli")),
     ("trunkline.stages", ("trunkline.cli",)),
     ("trunkline.reader", ("trunkline.stages", "trunkline.cli", "trunkline.runtimes", "trunkline.images")),
+    ("trunkline.reading", ("trunkline.stages", "trunkline.cli", "trunkline.runtimes", "trunkline.images", "trunkline.reader")),
+    ("trunkline.sources", ("trunkline.stages", "trunkline.cli", "trunkline.store", "trunkline.manifest", "trunkline.reader")),
+    ("trunkline.maintenance", ("trunkline.cli", "trunkline.report")),
     ("trunkline.fan_out", ("trunkline.stages", "trunkline.cli", "trunkline.store")),
     ("trunkline.errors", ("trunkline.",)),
 ]

@@ -12,8 +12,11 @@ from typing import Any
 from tests.benchmarks.scale import stub
 from trunkline import open_features
 from trunkline.cluster import Cluster
+from trunkline.locations import Location
+from trunkline.progress import silent
 from trunkline.specs import RunSpec
-from trunkline.stages import extract, scan
+from trunkline.stages import extract, preview, scan
+from trunkline.store.feature_store import FeatureStore
 
 
 def spec_of(rows: int, store: str, kind: str = "local") -> RunSpec:
@@ -22,13 +25,7 @@ def spec_of(rows: int, store: str, kind: str = "local") -> RunSpec:
 
 
 def listing(rows: int, store: str) -> dict[str, Any]:  # noqa: ARG001
-    return {"images": sum(1 for _ in spec_source(rows).listing())}
-
-
-def spec_source(rows: int) -> stub.StubSource:
-    from trunkline.locations import Location
-
-    return stub.StubSource(Location(f"stub://{rows}"))
+    return {"images": sum(1 for _ in stub.StubSource(Location(f"stub://{rows}")).listing())}
 
 
 def scanned(rows: int, store: str) -> dict[str, Any]:
@@ -37,8 +34,10 @@ def scanned(rows: int, store: str) -> dict[str, Any]:
 
 
 def planned(rows: int, store: str) -> dict[str, Any]:
-    difference = scan.preview(spec_of(rows, store)).difference
-    return {"added": difference.added, "unchanged": difference.unchanged}
+    spec = spec_of(rows, store)
+    dataset = FeatureStore.open(Location.of(store)).dataset("stub")
+    found = preview.preview(spec, dataset, None, 64, silent).images
+    return {"new": found.new, "to_do": found.to_do, "unchanged": found.unchanged}
 
 
 def extracted(rows: int, store: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trunkline.backbones.compiled import Compiled
 from trunkline.locations import Location
-from trunkline.sources import FolderSource, Layout, Listed
+from trunkline.sources import Layout, Listed, layout_of
 
 CLASSES, FEATURES, SIZE, BATCH = 100, 16, 8, 32
 PIXELS = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -34,8 +34,8 @@ class StubSource:
         for number in range(self._count):
             yield listed(number)
 
-    def layout(self, folders: Iterable[str], labels: str) -> Layout:
-        return FolderSource(self.root).layout(folders, labels)
+    def layout_of(self, folders: Iterable[str], labels: str) -> Layout:
+        return layout_of(folders, labels, self.root)
 
     def uri_of(self, image_id: str, place: str = "") -> str:  # noqa: ARG002
         return f"{self.root}/{image_id}"
@@ -44,7 +44,7 @@ class StubSource:
         return image_id.encode()
 
     def said(self) -> dict[str, Any]:
-        return {"root": self.root.uri}
+        return {"kind": "stub", "root": self.root.uri}
 
 
 def listed(number: int) -> Listed:
@@ -85,12 +85,13 @@ def own_seconds(images: int = 100_000) -> float:
 def install() -> None:
     """Put the stubs in place of sources, decoders, backbones and runtimes, in this process."""
     from trunkline import extraction, images, runtimes
-    from trunkline.stages import extract, scan
+    from trunkline.stages import extract, preview, scan
     from trunkline.store import feature_store
 
     stubbed: list[tuple[Any, str, Any]] = [
-        (scan, "FolderSource", StubSource),
-        (feature_store, "FolderSource", StubSource),
+        (scan, "source_of", lambda spec: StubSource(Location(spec.source))),
+        (preview, "source_of", lambda spec: StubSource(Location(spec.source))),
+        (feature_store, "bound", lambda said: StubSource(Location(said["root"]))),
         (images, "load", lambda *_: PIXELS),
         (images, "decoded_bytes", lambda *_: 0),
         (runtimes, "load", lambda *_: StubRuntime()),
