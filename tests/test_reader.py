@@ -148,7 +148,7 @@ def test_a_record_of_another_manifest_is_refused(store: Path, finished_store: Pa
     source = images_in(tmp_path / "images", finished_store.parent / "images", 100)
     shutil.rmtree(store / "datasets")
     scan(spec_for(source, store))
-    with pytest.raises(CorruptStore, match=r"The commit record 000000000000 of .* does not belong to this manifest"):
+    with pytest.raises(CorruptStore, match=r"The commit record 000000000000 does not belong to the manifest"):
         open_features(store).index()
 
 

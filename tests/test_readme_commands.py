@@ -34,10 +34,12 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 def test_every_command_of_the_table_exists() -> None:
     named = set(
         re.findall(
-            r"`(?:trunkline )?([a-z]+)(?: STORE| \[NAME\])?`", "".join(re.findall(r"^\| `.*", README, flags=re.MULTILINE))
+            r"`(?:trunkline )?([a-z][a-z-]+)(?: STORE(?: OUT)?| \[NAME\])?`",
+            "".join(re.findall(r"^\| `.*", README, flags=re.MULTILINE)),
         )
     )
     assert {"run", "scan", "extract", "select", "fit", "report", "status", "quarantine", "backbones", "audit", "init"} <= named
+    assert {"plan", "verify", "gc", "retry-quarantine", "purge", "unlock", "export"} <= named
     listed = subprocess.run([TRUNKLINE, "--help"], capture_output=True, text=True, check=True).stdout
     for command in named:
         assert re.search(rf"\b{command}\b", listed), command
@@ -58,6 +60,9 @@ def test_your_own_images_and_reading_them(
     features, labels = names["X"], names["y"]
     assert features.shape[1] == 1280  # type: ignore[attr-defined]
     assert len(features) == len(labels) > 200  # type: ignore[arg-type]
+    more = blocks("python")[1].replace('"apple", "pear"', '"3", "5"').replace("batch=12", "batch=0")
+    exec(more.replace('fs.torch("train")\n', ""), names)  # torch is not installed here; tests/reading tests it where it is
+    assert set(names["y"]) == {"3", "5"}  # type: ignore[call-overload]
 
 
 def test_links_and_pictures_are_there() -> None:

@@ -251,7 +251,7 @@ def test_hdf5_on_s3_is_refused(bucket: Location):
 
 
 def test_a_truncated_commit_record_is_refused(bucket: Location):
-    commits = Commits(bucket / "commits")
+    commits = Commits(bucket / "commits", bucket / "sealed")
     commits.create(commit(Shard(0, 64)))
     place = bucket / "commits/000000000000.parquet"
     place.write(place.read()[:-100])

@@ -21,7 +21,7 @@ from tests.stores import ROWS, images_in, spec_for
 from tests.test_planned_failures import kill_group
 from trunkline import open_features
 from trunkline.cluster import Cluster
-from trunkline.errors import SourceError, StorageError, StoreError
+from trunkline.errors import SourceError, StoreError
 from trunkline.locations import Location
 from trunkline.reader import Features
 from trunkline.specs import RunSpec
@@ -179,8 +179,10 @@ def test_hdf5_on_s3_is_refused_before_anything_is_written(spec: RunSpec):
 
 
 def test_a_source_that_is_not_there_is_refused(bucket: Location):
-    with pytest.raises(SourceError, match=r"The source s3://.*/images does not exist\. Check the path given as --source"):
+    with pytest.raises(
+        SourceError, match=r"The source s3://.*/images does not exist: the bucket holds no key below it\. Check the path"
+    ):
         scan(spec_for(f"{bucket}/images", f"{bucket}/store"))  # type: ignore[arg-type]
-    with pytest.raises(StorageError, match=r"There is no bucket 'trunkline-nosuch' here"):
+    with pytest.raises(SourceError, match=r"does not exist: there is no bucket trunkline-nosuch"):
         scan(spec_for("s3://trunkline-nosuch/images", f"{bucket}/store"))  # type: ignore[arg-type]
     assert bucket.names() == []

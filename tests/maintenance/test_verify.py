@@ -144,7 +144,7 @@ def test_an_edited_manifest_is_beyond_repair_and_its_records_stay(in_zarr: Broke
     table = pq.read_table(batch)
     ids = table["id"].to_pylist()
     ids[70] = "0/another.png"
-    edited = table.set_column(1, "id", pa.array(ids)).replace_schema_metadata(table.schema.metadata)
+    edited = table.set_column(1, "id", pa.array(ids)).replace_schema_metadata(pq.read_metadata(batch).metadata)
     pq.write_table(edited, batch)
     (finding,) = in_zarr.verified().findings
     assert (finding.what, finding.severity, finding.shard) == ("manifest", "irreparable", SHARDS[1])
@@ -161,7 +161,7 @@ def test_a_damaged_manifest_is_beyond_repair_and_the_arrays_are_checked_all_the_
     else:
         table = pq.read_table(batch)
         rows = pa.array([row + 1 for row in table["row"].to_pylist()], pa.int64())
-        pq.write_table(table.set_column(0, "row", rows).replace_schema_metadata(table.schema.metadata), batch)
+        pq.write_table(table.set_column(0, "row", rows).replace_schema_metadata(pq.read_metadata(batch).metadata), batch)
     flip(in_zarr.object(2))
     found = in_zarr.verified()
     assert in_zarr.whats() == [("features", "damaged"), ("manifest", "irreparable")]

@@ -72,7 +72,7 @@ class Made:
     def scan(self, ids: Sequence[str], removed: Sequence[int] = (), version: str = "1") -> int:
         """Add a batch of images; the first of its rows. An id's first folder is its label, every third image is for the test."""
         manifest = appended(self.dataset.manifest, [Listed(each, 1, version) for each in ids], removed)
-        first = manifest.batches[-1].start
+        first = manifest.batches[-1].start if manifest.batches else 0
         say(self.dataset.labels, {first + n: each.split("/")[0] for n, each in enumerate(ids) if "/" in each})
         say(self.dataset.splits, {first + n: "test" if n % 3 == 2 else "train" for n in range(len(ids))})
         return first

@@ -287,22 +287,22 @@ def test_a_remote_version_is_the_storages_own_tag(info, version):
 def test_the_folders_that_hold_images_say_whether_they_are_splits(source, names, split_folders, holds_out):
     put(source, *names)
     tops = {image.id.split("/", 1)[0] for image in source.listing() if "/" in image.id}
-    assert source.layout(tops, "folders") == Layout(True, split_folders, holds_out)
-    assert source.layout(tops, "none") == Layout(False, split_folders, holds_out)
+    assert source.layout_of(tops, "folders") == Layout(True, split_folders, holds_out)
+    assert source.layout_of(tops, "none") == Layout(False, split_folders, holds_out)
 
 
 def test_top_folders_are_all_that_a_layout_needs(source):
     names = ["train/apple/1.jpg", "test/apple/1.jpg", "1.jpg"]
     folders = {folder for name in names if (folder := top_folder(name))}
     assert folders == {"train", "test"}
-    assert source.layout_of(folders, "folders") == source.layout(names, "folders") == Layout(True, True, True)
+    assert source.layout_of(folders, "folders") == Layout(True, True, True)
 
 
 def test_splits_beside_other_folders_are_refused(source):
     tops = ["train", "test", "extra"]
     with pytest.raises(SourceError, match=r"train and test folders beside others \(extra\): are they splits or classes\?"):
-        source.layout(tops, "folders")
-    assert not source.layout(tops, "none").split_folders
+        source.layout_of(tops, "folders")
+    assert not source.layout_of(tops, "none").split_folders
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.stores import copy_of, feature_set_in, other_mask, spec_for
+from tests.stores import ROWS, copy_of, extracted, feature_set_in, other_mask, spec_for
 from trunkline import open_features
 from trunkline.errors import CorruptStore, DataError, SpecError, StorageError, StoreError
 from trunkline.exporting import content
@@ -142,8 +143,10 @@ def test_kept_maps_keep_their_shape_but_in_parquet(store: Path, out: Path, maske
 
 
 @pytest.mark.parametrize("suffix", ["h5", "npy", "parquet"])
-def test_float16_stays_float16(store: Path, out: Path, suffix: str):
-    change_layout(store, dtype="float16")
+def test_float16_stays_float16(store: Path, finished_store: Path, out: Path, suffix: str):
+    shutil.rmtree(store / "features")
+    storage = {"format": "zarr", "rows_per_shard": ROWS, "dtype": "float16"}
+    extracted(spec_for(finished_store.parent / "images", store, storage=storage))
     place = out / f"f.{suffix}"
     assert export(str(store), str(place)).dtype == "float16"
     if suffix == "h5":

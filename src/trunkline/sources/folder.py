@@ -11,7 +11,7 @@ from trunkline.locations import Location
 from trunkline.sources import s3, walking
 from trunkline.sources.base import ADVICE, IMAGE_SUFFIXES, Listed, unchanged
 from trunkline.sources.choice import Choice, parted
-from trunkline.sources.layout import Layout, layout_of, top_folder
+from trunkline.sources.layout import Layout, layout_of
 from trunkline.sources.objects import Span, fetch
 
 
@@ -33,10 +33,6 @@ class FolderSource:
     @property
     def is_local(self) -> bool:
         return self.root.is_local
-
-    def layout(self, ids: Iterable[str], labels: str) -> Layout:
-        """`layout_of` the folders that these ids lie in."""
-        return self.layout_of({folder for image_id in ids if (folder := top_folder(image_id)) is not None}, labels)
 
     def layout_of(self, folders: Iterable[str], labels: str) -> Layout:
         """How folders speak, read off the top folders that hold images. Raises SourceError where nobody can tell splits from classes."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trunkline.errors import SourceError, StorageUnreachable
+from trunkline.errors import SourceError
 from trunkline.locations import Location, reached
 
 TRIES = 3
@@ -36,7 +36,7 @@ def split(place: Location) -> tuple[str, str]:
 
 
 def head(place: Location) -> dict[str, Any]:
-    """Size and ETag. Raises FileNotFoundError where there is no such object, StorageUnreachable where there is no such bucket."""
+    """Size and ETag. Raises FileNotFoundError where there is no such object, StorageError where there is no such bucket."""
     bucket, key = split(place)
     answer = _call(place, "head_object", Bucket=bucket, Key=key)
     return {"size": answer["ContentLength"], "ETag": answer["ETag"]}
@@ -50,7 +50,7 @@ def get(place: Location, span: tuple[int, int] | None, most: int) -> tuple[bytes
         with reached(place) as remote:
             found: tuple[bytes | None, dict[str, Any]] = sync(remote.loop, _get, remote, *split(place), span, most)
     except FileNotFoundError as error:
-        raise _missing(place, error) from error
+        raise FileNotFoundError(place.uri) from error
     return found
 
 
@@ -98,19 +98,8 @@ def _call(place: Location, method: str, **said: Any) -> dict[str, Any]:
         with reached(place) as remote:
             answer: dict[str, Any] = remote.call_s3(method, **said)
     except FileNotFoundError as error:
-        raise _missing(place, error) from error
+        raise FileNotFoundError(place.uri) from error
     return answer
-
-
-def _missing(place: Location, error: FileNotFoundError) -> Exception:
-    """A missing object is its own fault; a missing bucket is not."""
-    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
-    if code != "NoSuchBucket":
-        return FileNotFoundError(place.uri)
-    return StorageUnreachable(
-        f"{place.uri} cannot be reached: there is no bucket {split(place)[0]}. Nothing was recorded of its images; check the bucket, "
-        "then start the same command again."
-    )
 
 
 async def _get(
