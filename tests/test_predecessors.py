@@ -15,6 +15,7 @@ from trunkline.blocks import Status
 from trunkline.extraction import _Worker
 from trunkline.locations import Location
 from trunkline.predecessors import Predecessors
+from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
 
@@ -58,6 +59,22 @@ def test_the_network_runs_for_changed_bytes_alone(moved: tuple[Path, Path], monk
         np.testing.assert_array_equal(arrays.read("avg_pool", old, old + 1), arrays.read("avg_pool", new, new + 1))
     again = extracted(spec_for(images, store))
     assert again.extracted == 0
+
+
+def test_a_name_that_was_never_extracted_between_two_others_costs_nothing(
+    moved: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Renamed twice before a run: the row between is void, and the features are those of the first."""
+    store, images = moved
+    spec = spec_for(images, store)
+    scan(spec)
+    renamed = next(images.glob("*/renamed.png"))
+    renamed.rename(renamed.with_name("renamed-again.png"))
+    ran: list[int] = []
+    whole = _Worker._run
+    monkeypatch.setattr(_Worker, "_run", lambda self, batch, out: ran.extend(batch.numbers) or whole(self, batch, out))
+    assert extracted(spec).counts.ok == 160
+    assert len(ran) == 1  # the one that was really changed
 
 
 def test_features_that_are_not_as_committed_are_not_copied(moved: tuple[Path, Path]):

@@ -66,7 +66,12 @@ class Draft:
         if self._writer is None:
             self._files.append(self._folder / f"{len(self._files):06d}.parquet")
             self._writer = pq.ParquetWriter(
-                self._files[-1], SCHEMA, compression="zstd", write_statistics=False, use_dictionary=["place", "removed"]
+                self._files[-1],
+                SCHEMA,
+                compression="zstd",
+                write_statistics=False,
+                use_dictionary=["place", "removed"],
+                write_page_checksum=True,
             )
         return self._writer
 

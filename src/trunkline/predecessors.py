@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +29,19 @@ class Predecessors:
         """Layer → (dim,) of the nearest predecessor that was extracted, if it had these very bytes; else None."""
         earlier = self._manifest.predecessor(row)
         while earlier is not None:
-            commit = self._commit(self._shard_of(earlier))
-            if commit is not None:
-                return self._copied(commit, earlier, sha256)
+            line = self._line(earlier)
+            if line is not None and line["status"] == Status.OK:  # else it was removed before it was read, or could not be
+                return self._copied(line, earlier, sha256)
             earlier = self._manifest.predecessor(earlier)
         return None
 
-    def _copied(self, commit: Commit, row: int, sha256: str) -> Mapping[str, NDArray[np.float32]] | None:
-        line = commit.table.slice(row - commit.shard.start, 1).to_pylist()[0]
-        if line["status"] != Status.OK or line["sha256"] != sha256:
+    def _line(self, row: int) -> Mapping[str, Any] | None:
+        """What the commit record says of a row; None where there is none."""
+        commit = self._commit(self._shard_of(row))
+        return None if commit is None else commit.table.slice(row - commit.shard.start, 1).to_pylist()[0]
+
+    def _copied(self, line: Mapping[str, Any], row: int, sha256: str) -> Mapping[str, NDArray[np.float32]] | None:
+        if line["sha256"] != sha256:
             return None
         try:
             found = {layer: self._features.arrays.read(layer, row, row + 1)[0] for layer in self._features.layout.dims}

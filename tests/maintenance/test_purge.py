@@ -102,6 +102,22 @@ def test_a_purge_that_dies_is_finished_by_the_next_one(spec: RunSpec, monkeypatc
     open_features(spec.store).numpy()
 
 
+def test_a_purge_by_id_that_dies_is_finished_by_the_same_command(spec: RunSpec, monkeypatch: pytest.MonkeyPatch):
+    """Though the manifest does not know the id any more."""
+    row = removed(spec.store)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(purging, "_erase_from_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            purge(spec.store, "digits", [row["id"]], erase=True)
+    assert traces(Path(spec.store), [row["id"], row["sha256"]])
+    with pytest.raises(
+        DataError, match=r"or it was erased before.* Nothing more was erased now than what an earlier purge left"
+    ):
+        purge(spec.store, "digits", [row["id"]], erase=True)
+    assert traces(Path(spec.store), [row["id"], row["sha256"]]) == []
+    assert len(open_features(spec.store).numpy()[0]) == 100 - GONE
+
+
 def test_one_image_alone(spec: RunSpec):
     first, *others = [row["id"] for row in removed(spec.store)]
     assert purge(spec.store, "digits", [first], erase=True).images == 1

@@ -165,6 +165,23 @@ def test_a_damaged_sealed_file_is_only_a_copy(many: Commits):
     assert [each.shard for each in many.each(many.done())] == shards(10)
 
 
+def test_a_flipped_bit_in_a_sealed_file_is_never_read(many: Commits):
+    """Not in the names and places of the records either."""
+    wanted = [(each.shard, each.table.to_pylist()) for each in many.each(many.done())]
+    place = many.sealed / many.sealed.names()[0]
+    whole = place.read()
+    for at in range(0, len(whole), 41):
+        place.write(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        assert [(each.shard, each.table.to_pylist()) for each in many.each(many.done())] == wanted
+
+
+def test_a_sealed_file_that_goes_away_while_it_is_read_is_only_a_copy(many: Commits, monkeypatch: pytest.MonkeyPatch):
+    listed = many._sealed()
+    many.sealed.remove()
+    monkeypatch.setattr(Commits, "_sealed", lambda _: listed)
+    assert [each.shard for each in many.each(many.done(), ("row",))] == shards(10)
+
+
 def test_a_record_that_must_not_be_is_not_sealed(commits: Commits, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("trunkline.store.commits.MIN_SEALED", 1)
     commits.create(commit(SHARD))

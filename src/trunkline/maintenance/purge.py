@@ -33,6 +33,8 @@ from trunkline.tables import open_parquet, parquet_bytes
 
 ERASED: Mapping[str, Any] = {"id": "", "version": "", "sha256": "", "detail": "", "feature": "", "reason": "", "size": 0}
 ERASED_OF_IMAGE: Mapping[str, Any] = {"id": "", "version": "", "place": "", "size": 0}
+NOTHING_ERASED = "Nothing was erased now."
+LEFT_ERASED = "Nothing more was erased now than what an earlier purge left unfinished: {} objects."
 
 Rows = NDArray[np.int64]
 
@@ -69,15 +71,34 @@ def purge(store: str, dataset: str, ids: Sequence[str] = (), erase: bool = False
     root = FeatureStore.open(Location.of(store))
     found = root.known_dataset(dataset)
     manifest = found.manifest
-    rows = _rows_to_erase(manifest, ids)
+    try:
+        rows = _rows_to_erase(manifest, ids)
+    except _UnknownError as error:
+        if not erase:
+            raise
+        if (left := _erase(root, found, None, progress)).rewritten:  # the same command may have died before
+            raise DataError(str(error).replace(NOTHING_ERASED, LEFT_ERASED.format(left.rewritten))) from error
+        raise
     if not erase:
         return Purged(dataset, len(rows), False, 0, 0, ())
+    work = _erase(root, found, rows, progress)
+    return Purged(dataset, len(rows), True, work.rewritten, work.deleted, _notes(root, root.feature_sets(dataset)))
+
+
+class _UnknownError(DataError):
+    """An id that no row has, or none any more."""
+
+
+def _erase(root: FeatureStore, found: Dataset, rows: Rows | None, progress: Progress) -> _Work:
+    """These rows, and what an earlier purge left of others; None for what was left alone, without touching reports for nothing."""
     work = _Work()
     with contextlib.ExitStack() as leases:
-        sets = root.feature_sets(dataset)
+        sets = root.feature_sets(found.name)
         for features in sets:
             leases.enter_context(hold(features.leases))
-        _erase_from_manifest(manifest, rows, work)
+        if rows is not None:
+            _erase_from_manifest(found.manifest, rows, work)
+            _delete_reports(root, found, work)
         manifest = found.manifest
         gone = _erased_rows(manifest)
         for versions in (found.labels, found.splits):
@@ -87,9 +108,10 @@ def purge(store: str, dataset: str, ids: Sequence[str] = (), erase: bool = False
             progress(Step("purge", number, len(sets)))
             _erase_from_features(features, manifest, gone, work)
             _erase_predictions(root.beside("predictions", features), gone, work)
-        _delete_reports(root, found, work)
+        if rows is None and work.rewritten:
+            _delete_reports(root, found, work)
         progress(Step("purge", len(sets), len(sets)))
-    return Purged(dataset, len(rows), True, work.rewritten, work.deleted, _notes(root, sets))
+    return work
 
 
 class _Work:
@@ -128,9 +150,9 @@ def _rows_to_erase(manifest: Manifest, ids: Sequence[str]) -> Rows:
             seen |= set(some["id"].to_pylist())
             live |= set(some.filter(pc.invert(some["removed"]))["id"].to_pylist())
     if unknown := sorted(set(ids) - seen):
-        raise DataError(
-            f"There is no image {unknown[0]!r} in {manifest.folder}, or it was erased before.{did_you_mean(unknown[0], seen)} Nothing was "
-            "erased now."
+        hint = did_you_mean(unknown[0], seen)
+        raise _UnknownError(
+            f"There is no image {unknown[0]!r} in {manifest.folder}, or it was erased before.{hint} {NOTHING_ERASED}"
         )
     if live:
         raise DataError(
@@ -161,7 +183,9 @@ def _batch_without(batch: Batch, rows: Rows) -> bytes:
     with contextlib.ExitStack() as files:
         old = files.enter_context(open_parquet(batch.location))
         schema = old.schema_arrow.remove_metadata()
-        new = files.enter_context(pq.ParquetWriter(out, schema, compression="zstd", write_statistics=False))
+        new = files.enter_context(
+            pq.ParquetWriter(out, schema, compression="zstd", write_statistics=False, write_page_checksum=True)
+        )
         for group in range(old.num_row_groups):
             table = old.read_row_group(group).replace_schema_metadata(None)
             new.write_table(_blanked(table, rows, ERASED_OF_IMAGE) if group < batch.blocks else table, max(BLOCK, len(table)))

@@ -6,6 +6,7 @@ records under `commits/` are the truth, and a sealed file counts only for shards
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,9 +92,13 @@ class _Sealed:
     location: Location
     records: Mapping[str, tuple[int, Mapping[str, Any]]]
 
-    def table(self, columns: Sequence[str] | None) -> pa.Table:
-        with open_parquet(self.location, in_pieces=columns is not None) as file:
-            return file.read(columns=columns)
+    def table(self, columns: Sequence[str] | None) -> pa.Table | None:
+        """None where it is damaged, or a writer has deleted it since it was listed."""
+        try:
+            with open_parquet(self.location, in_pieces=columns is not None) as file:
+                return file.read(columns=columns)
+        except (CorruptStore, FileNotFoundError):
+            return None
 
     def commit(self, name: str, table: pa.Table) -> Commit:
         start, said = self.records[name]
@@ -146,10 +151,10 @@ class Commits:
         """The records of these committed shards, in row order, with all or some columns; sealed ones are not opened one by one."""
         where = {name: sealed for sealed in self._sealed() for name in sealed.records}
         for sealed, some in groupby(sorted(names), where.get):
-            if sealed is None:
+            table = sealed.table(columns) if sealed else None
+            if sealed is None or table is None:
                 yield from self._one_by_one(some, columns)
             else:
-                table = sealed.table(columns)
                 yield from (sealed.commit(name, table) for name in some)
 
     def loose(self, names: Collection[str]) -> set[str]:
@@ -167,7 +172,9 @@ class Commits:
                 records[commit.shard.name] = (start, commit.said())
                 tables.append(commit.table.replace_schema_metadata(None))
                 start += commit.shard.rows
-            table = pa.concat_tables(tables).replace_schema_metadata({"trunkline.sealed": json.dumps(records)})
+            said = json.dumps(records)
+            named = {"trunkline.sealed": said, "trunkline.digest": _digest(said.encode())}
+            table = pa.concat_tables(tables).replace_schema_metadata(named)
             (self.sealed / f"{names[0]}-{names[-1]}-{len(names)}.parquet").write(parquet_bytes(table, 65_536))
 
     def unseal(self, names: Collection[str]) -> None:
@@ -195,7 +202,11 @@ class Commits:
         for name in self.sealed.names():
             try:
                 with open_parquet(self.sealed / name, in_pieces=True) as file:
-                    records = json.loads(file.schema_arrow.metadata[b"trunkline.sealed"])
+                    named = file.schema_arrow.metadata
+                    intact = named[b"trunkline.digest"].decode() == _digest(named[b"trunkline.sealed"])
+                    if not intact or not file.schema_arrow.equals(SCHEMA):
+                        continue
+                    records = json.loads(named[b"trunkline.sealed"])
                     found.append(_Sealed(self.sealed / name, {each: tuple(said) for each, said in records.items()}))
             except (CorruptStore, FileNotFoundError, KeyError, TypeError, ValueError, AttributeError):
                 continue
@@ -203,6 +214,11 @@ class Commits:
 
     def _place(self, name: str) -> Location:
         return self.folder / f"{name}.parquet"
+
+
+def _digest(said: bytes) -> str:
+    """Of what a sealed file says of its records: Parquet has checksums of its pages alone."""
+    return hashlib.sha256(said).hexdigest()
 
 
 def _narrowed(commit: Commit, columns: Sequence[str]) -> Commit:
