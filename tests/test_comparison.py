@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.manifests import compared, fresh, scanned
@@ -55,6 +56,48 @@ def test_an_id_that_is_listed_twice_is_refused(monkeypatch, at_once, known):
     manifest = scanned(fresh(), [image(name) for name in known])
     with pytest.raises(SourceError, match=r"lists (the id 'b.jpg'|an id of a new image) twice, so nobody could tell"):
         compared(manifest, [image("a.jpg"), image("b.jpg"), image("c.jpg"), image("b.jpg", "2")])
+
+
+def test_a_new_id_that_is_listed_twice_is_named_where_it_can_be_listed_again(tmp_path):
+    images = [image("a.jpg"), image("b.jpg"), image("c.jpg"), image("b.jpg", "2")]
+    with pytest.raises(SourceError, match=r"lists the id 'b.jpg' twice"):
+        compare(fresh(), iter(images), Draft(tmp_path, fresh()), again=lambda: images)
+
+
+def test_an_image_whose_bytes_lie_in_another_place_has_changed():
+    """Its version may be the same, as a copy's is; where it lies is what a later extraction or a repair goes by."""
+    manifest = scanned(fresh(), [image("a")._replace(place="old/a.jpg"), image("b")._replace(place="old/b.jpg"), image("c")])
+    difference, manifest = compared(
+        manifest, [image("a")._replace(place="new/a.jpg"), image("b")._replace(place="old/b.jpg"), image("c")]
+    )
+    assert (difference.changed, difference.unchanged, difference.gone) == (1, 2, 0)
+    assert manifest.images().to_pylist()[-1]["place"] == "new/a.jpg"
+    assert manifest.predecessor(1024) == 0
+
+
+def test_images_that_are_listed_and_not_there_any_more_are_lost():
+    manifest = scanned(fresh(), [image("a", "x"), image("b", "y"), image("c", "missing")])
+    difference, manifest = compared(manifest, [image("a", "missing"), image("b", "z"), image("c", "unreadable")])
+    assert (difference.changed, difference.lost, difference.vanished) == (3, 1, 1)
+    difference, _ = compared(manifest, [image("a", "missing"), image("b", "z"), image("c", "unreadable")])
+    assert difference.is_empty
+
+
+def test_a_scan_of_several_batches_that_died_is_put_right_by_the_next(monkeypatch, tmp_path):
+    """The first batch is there, with new rows of changed images; the one with the removals is not."""
+    monkeypatch.setattr("trunkline.drafts.MAX_BATCH_ROWS", 1024)
+    before = [image(f"{number}", "old") for number in range(3)]
+    after = [image(f"{number}", "new") for number in range(3)] + [image(f"{number}") for number in range(3, 1030)]
+    manifest = scanned(fresh(), before)
+    draft = Draft(tmp_path, manifest)
+    difference = compare(manifest, after, draft)
+    manifest = manifest.append(draft.finish(difference.removed, difference.successors)[:1])
+    assert int(manifest.live().sum()) == 3 + 1024
+    difference, manifest = compared(manifest, after)
+    assert (difference.added, difference.changed, difference.gone, difference.known) == (6, 0, 0, 1024)
+    live = manifest.images().filter(~np.array(manifest.images()["removed"].to_pylist()))
+    assert sorted(live["id"].to_pylist()) == sorted(each.id for each in after)
+    assert [manifest.predecessor(row) for row in (1024, 1025, 1026)] == [0, 1, 2]
 
 
 def test_in_pieces_it_finds_the_same(monkeypatch):

@@ -1,6 +1,6 @@
 """A listing against a manifest, as it streams by: what is new, changed, renamed and gone, in memory that ids do not fill.
 
-Ids are compared by their 64-bit hashes, so ten million images take a quarter of a gigabyte. Two ids of one hash would be
+Ids are compared by their 64-bit hashes, so ten million images take a third of a gigabyte. Two ids of one hash would be
 taken for a repetition and stop the scan; the hash is seeded anew in each process, so starting again helps.
 """
 
@@ -13,13 +13,14 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from trunkline.errors import SourceError
 from trunkline.manifest import NONE, Manifest, Rows
 from trunkline.sources import Listed
 
 IMAGES_AT_ONCE = 65_536
-NO_VERSION = frozenset({"", "dangling", "missing"})  # of images that are not there: equal ones tell nothing
+NO_VERSION = frozenset({"", "dangling", "missing", "unreadable"})  # of images that are not there: equal ones tell nothing
 
 
 class Drafting(Protocol):
@@ -44,7 +45,8 @@ class Difference:
 
     Parameters
     ----------
-    added, changed, renamed, unchanged, gone : images, each counted once.
+    added, changed, renamed, unchanged, gone : images, each counted once. One whose bytes lie in another place has changed.
+    lost : of the changed, those that are listed still and not there any more, as a table lists them whose disk is away.
     added_bytes : of the images that are new, changed or renamed.
     removed, successors : rows that end with this listing, and the rows that take their places, or −1.
     """
@@ -54,6 +56,7 @@ class Difference:
     renamed: int
     unchanged: int
     gone: int
+    lost: int
     added_bytes: int
     removed: Rows
     successors: Rows
@@ -67,6 +70,11 @@ class Difference:
         """Live images before."""
         return self.changed + self.renamed + self.unchanged + self.gone
 
+    @property
+    def vanished(self) -> int:
+        """Images that were there before and are not now, listed or not."""
+        return self.gone + self.lost
+
 
 def compare(
     manifest: Manifest,
@@ -74,8 +82,13 @@ def compare(
     draft: Drafting,
     told: Told | None = None,
     seen: Callable[[Sequence[Listed]], None] | None = None,
+    again: Callable[[], Iterable[Listed]] | None = None,
 ) -> Difference:
     """Stream a listing against the live images; what is to be added goes into the draft, and `seen` is shown all, in pieces.
+
+    Parameters
+    ----------
+    again : gives the listing once more, where an id that came twice has to be named.
 
     Raises
     ------
@@ -83,8 +96,9 @@ def compare(
     """
     known = _Known.of(manifest)
     fresh_hashes, fresh_versions, fresh_rows = [], [], []
-    replaced, replacing = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    unchanged = added_bytes = 0
+    replaced, replacing = [known.superseded], [known.superseding]
+    unchanged = lost = added_bytes = 0
+    no_version = _hashes(sorted(NO_VERSION))
     for images in _some(listing):
         if seen is not None:
             seen(images)
@@ -92,7 +106,7 @@ def compare(
         found = known.find(ids)
         _refuse_repetition(known, found, images)
         there = found >= 0
-        same = there & (known.versions[found] == versions)
+        same = there & (known.versions[found] == versions) & known.lies_at(found, images)
         new = [image for image, is_same in zip(images, same.tolist(), strict=True) if not is_same]
         rows = np.full(len(images), NONE)
         rows[same] = known.rows[found[same]]
@@ -104,13 +118,14 @@ def compare(
         fresh_versions.append(versions[~there])
         fresh_rows.append(rows[~there])
         unchanged += int(same.sum())
+        lost += int((changed & np.isin(versions, no_version) & ~np.isin(known.versions[found], no_version)).sum())
         added_bytes += sum(image.size for image in new)
         if told is not None:
             told.rows.append(rows)
             told.labels.append([image.label for image in images])
             told.splits.append([image.split for image in images])
         del new
-    _refuse_twice(np.concatenate([np.empty(0, np.int64), *fresh_hashes]))
+    _refuse_twice(np.concatenate([np.empty(0, np.int64), *fresh_hashes]), again)
     gone, renamed_from, renamed_to = _renamed(known, fresh_versions, fresh_rows)
     changed_rows = np.concatenate(replaced)
     removed = np.concatenate([changed_rows, gone])
@@ -121,10 +136,11 @@ def compare(
     fresh = sum(map(len, fresh_rows))
     return Difference(
         added=fresh - len(renamed_from),
-        changed=len(changed_rows),
+        changed=len(changed_rows) - len(known.superseded),
         renamed=len(renamed_from),
         unchanged=unchanged,
         gone=len(gone) - len(renamed_from),
+        lost=lost,
         added_bytes=added_bytes,
         removed=removed,
         successors=successors,
@@ -134,12 +150,20 @@ def compare(
 class _Known:
     """The live images of a manifest, in order of their ids' hashes: hash, version's hash, row; and which were seen.
 
-    All but the hashes have an entry more at their end, for the place −1 of what is not known.
+    All but the hashes have an entry more at their end, for the place −1 of what is not known. A scan of several batches that died
+    leaves images with two rows: the later one counts, the others are `superseded`, each by the row in `superseding`.
     """
 
-    def __init__(self, hashes: Rows, versions: Rows, rows: Rows) -> None:
-        order = np.argsort(hashes)
+    def __init__(self, hashes: Rows, versions: Rows, places: Rows, rows: Rows) -> None:
+        order = np.argsort(hashes, kind="stable")  # of one image the last row is the last
+        followed = np.append(hashes[order][1:] == hashes[order][:-1], False)[: len(order)]
+        followers = np.flatnonzero(~followed)
+        old = np.flatnonzero(followed)
+        self.superseded = rows[order[old]]
+        self.superseding = rows[order[followers[np.searchsorted(followers, old)]]]
+        order = order[followers]
         self._hashes = hashes[order]
+        self._places = np.append(places[order], 0) if places.any() else None
         self.versions = np.append(versions[order], 0)
         self.rows = np.append(rows[order], NONE)
         self.seen = np.zeros(len(self.rows), bool)
@@ -147,16 +171,23 @@ class _Known:
     @classmethod
     def of(cls, manifest: Manifest) -> _Known:
         count = manifest.image_count - len(manifest.removed)
-        hashes, versions, rows = (np.empty(count, np.int64) for _ in range(3))
+        hashes, versions, places, rows = (np.empty(count, np.int64) for _ in range(4))
         start = 0
-        for table in manifest.chunks(("row", "id", "version", "removed")):
+        for table in manifest.chunks(("row", "id", "version", "place", "removed")):
             live = table.filter(pc.invert(table["removed"]))
             here = slice(start, start + len(live))
             rows[here] = live["row"].to_numpy()
             hashes[here] = _hashes(live["id"].to_pylist())
             versions[here] = _hashes(live["version"].to_pylist())
+            places[here] = _hashes(live["place"].to_pylist())
             start = here.stop
-        return cls(hashes, versions, rows)
+        return cls(hashes, versions, places, rows)
+
+    def lies_at(self, found: Rows, images: Sequence[Listed]) -> NDArray[np.bool_]:
+        """(n,) bool: whether each is known to lie where it is listed now."""
+        now = _hashes([image.place for image in images])
+        before = 0 if self._places is None else self._places[found]
+        return np.equal(now, before)
 
     def find(self, hashes: Rows) -> Rows:
         """Where each hash stands; −1 where it is not known."""
@@ -191,10 +222,12 @@ def _refuse_repetition(known: _Known, found: Rows, images: Sequence[Listed]) -> 
         raise _repeated(images[int(there[again.argmax()])].id)
 
 
-def _refuse_twice(hashes: Rows) -> None:
+def _refuse_twice(hashes: Rows, again: Callable[[], Iterable[Listed]] | None) -> None:
     hashes.sort()
-    if len(hashes) and (hashes[1:] == hashes[:-1]).any():
-        raise _repeated("")
+    twice = hashes[1:][hashes[1:] == hashes[:-1]]
+    if len(twice):
+        which = int(twice[0])
+        raise _repeated(next((image.id for image in (again() if again else ()) if hash(image.id) == which), ""))
 
 
 def _repeated(image_id: str) -> SourceError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,11 @@ class Values:
 
     def code(self, name: str) -> int:
         """−2, which no row has, where no row ever had this value."""
-        return self.names.index(name) if name in self.names else -2
+        return self._numbers.get(name, -2)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True)

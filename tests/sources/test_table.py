@@ -111,6 +111,9 @@ def test_a_version_of_the_table_is_believed_and_nothing_is_looked_at(images: Pat
         ("uri,x\na.jpg,1\n,2\n", {}, r"Row 2 of .*table\.csv has no URI, so there is no image to read"),
         ("uri,x\n  ,2\n", {}, r"Row 1 of .* has no URI"),
         ("uri,key\na.jpg,\n", {"id": "key"}, r"Row 1 of .* has no id; each image needs one"),
+        ("uri,key\na.jpg,  \n", {"id": "key"}, r"Row 1 of .* has no id; each image needs one"),
+        ("uri,key\na.jpg,12\nb.jpg," + "k" * 5000, {"id": "key"}, r"Row 2 of .* says an id of 5,000 characters; at most 4,096"),
+        ("uri\n../a.jpg\n", {}, r"Row 1 of .* cannot be used\. .* Its URI is '\.\./a\.jpg'\.$"),
         ("uri,v\na.jpg,\n", {"version": "v"}, r"Row 1 of .* has no version; each image needs one"),
         (
             "uri,v,s\na.jpg,1,many\n",

@@ -5,6 +5,9 @@ from trunkline.cli import exporting as exporting
 from trunkline.cli import maintenance as maintenance
 from trunkline.cli import planning as planning
 from trunkline.cli import purging as purging
-from trunkline.cli.app import main
+from trunkline.cli.app import app, main
+from trunkline.cli.arrangement import arrange
 
 __all__ = ["main"]
+
+arrange(app)

@@ -42,7 +42,10 @@ A run that was stopped is resumed by starting it again; what was committed is no
 """
 
 
-@app.command(help="All stages: scan, extract, select, fit, report." + EXAMPLES)
+@app.command(
+    help="All stages: scan, extract, select, fit, report." + EXAMPLES,
+    short_help="All stages, from a folder of images to a report.",
+)
 @takes_spec
 def run(spec: RunSpec, as_json: Json = False) -> None:
     with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
@@ -50,14 +53,15 @@ def run(spec: RunSpec, as_json: Json = False) -> None:
     out(receipt.summary(), as_json, show.summary_table(receipt.summary()))
 
 
-@app.command(help="Find new, changed and removed images, and give them rows.")
+@app.command(help="Find new, changed, renamed and removed images, and give them rows.")
 @takes_spec
 def scan(spec: RunSpec, as_json: Json = False) -> None:
     with show.progress_on(err) as progress:
         receipt = scanning.scan(spec, progress)
     found = asdict(receipt)
-    counts = [(found["added"], found["changed"], found["removed"], found["unchanged"])]
-    out(found, as_json, show.table(f"Images of {receipt.dataset}", ("new", "changed", "removed", "unchanged"), counts))
+    columns = {"new": "added", "changed": "changed", "renamed": "renamed", "removed": "removed", "unchanged": "unchanged"}
+    counts = tuple(found[name] for name in columns.values())
+    out(found, as_json, show.table(f"Images of {receipt.dataset}", tuple(columns), [counts]))
 
 
 @app.command(help="Extract the features that are missing.")

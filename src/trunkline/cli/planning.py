@@ -37,7 +37,8 @@ def plan(
 
 def _images(planned: Plan) -> str:
     found = planned.images
-    counts = f"{found.new:,} new, {found.changed:,} changed, {found.removed:,} removed, {found.unchanged:,} unchanged"
+    counts = f"{found.new:,} new, {found.changed:,} changed, {found.renamed:,} renamed, {found.removed:,} removed, "
+    counts += f"{found.unchanged:,} unchanged"
     return f"{counts}, of these {found.pending:,} not extracted yet" if found.pending else counts
 
 

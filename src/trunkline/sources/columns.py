@@ -9,6 +9,7 @@ from trunkline.locations import Location
 from trunkline.sources.layout import SPLITS
 from trunkline.specs import ColumnsSpec
 
+MAX_ID = 4096
 DEFAULTS = {"uri": "uri", "image": "image"}
 BOUND = ("id", "uri", "image", "version")  # another mapping of these is another source; labels and splits may change
 
@@ -53,6 +54,17 @@ def split_of(said: str | None, where: str) -> str | None:
             f"{where} says the split {said[:80]!r}; splits are train, test and val. Correct it, or map no split column."
         )
     return SPLITS[word.lower()]
+
+
+def id_of(said: str | None, where: str) -> str:
+    """The id. Raises SourceError for none, or one too long to be a name."""
+    if said is None or not said.strip():
+        raise SourceError(f"{where} has no id; each image needs one. Correct the table, or --id-column.")
+    if len(said) > MAX_ID:
+        raise SourceError(
+            f"{where} says an id of {len(said):,} characters; at most {MAX_ID:,} make a name that people can read. Is --id-column right?"
+        )
+    return said
 
 
 def label_of(said: str | None, where: str) -> str | None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from trunkline.errors import SourceError, UnreadableImage
 from trunkline.locations import Location
 from trunkline.sources.base import Listed, unchanged
-from trunkline.sources.columns import label_of, resolved, split_of
+from trunkline.sources.columns import id_of, label_of, resolved, split_of
 from trunkline.sources.files import Files
 from trunkline.sources.folder import child_uri
 from trunkline.sources.layout import SILENT, Layout
@@ -87,9 +87,7 @@ class BytesSource:
                 rows = table.group_rows(parquet, group, columns)
                 for row, said in enumerate(rows):
                     where = f"Row {number + 1:,} of {table.place}"
-                    image_id = said.get("id", f"{file.id}/{number}")
-                    if not image_id:
-                        raise SourceError(f"{where} has no id; each image needs one. Correct the table, or --id-column.")
+                    image_id = id_of(said.get("id", f"{file.id}/{number}"), where)
                     label, split = label_of(said.get("label"), where), split_of(said.get("split"), where)
                     at = f"{group}+{row}"
                     yield Listed(image_id, 0, f"{file.version}@{at}", f"{at}@{file.id}", label, split)

@@ -24,7 +24,9 @@ def has_secret(uri: str) -> bool:
 
 def without_secret(uri: str) -> str:
     """The URL as it may be shown: neither user nor query."""
-    scheme, _, rest = uri.partition("://")
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
     return f"{scheme}://{re.split('[?;]', rest)[0].rsplit('@', 1)[-1]}"
 
 

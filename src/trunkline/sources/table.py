@@ -15,7 +15,7 @@ from trunkline.errors import SourceError, StoreError, UnreadableImage
 from trunkline.locations import Location, filesystem
 from trunkline.sources.ahead import ahead
 from trunkline.sources.base import Listed, unchanged
-from trunkline.sources.columns import label_of, resolved, split_of
+from trunkline.sources.columns import id_of, label_of, resolved, split_of
 from trunkline.sources.files import Files
 from trunkline.sources.layout import SILENT, Layout
 from trunkline.sources.objects import fetch, look
@@ -130,11 +130,9 @@ class TableSource:
             filesystem(place.scheme)
         except StoreError as error:
             raise SourceError(f"{where} cannot be used. {error} Its URI is {without_secret(uri)!r}.") from error
-        image_id, version, size = row.get("id", uri), row.get("version", "-"), row.get("size", "0")
-        if not image_id or not version:
-            raise SourceError(
-                f"{where} has no {'version' if image_id else 'id'}; each image needs one. Correct the table, or the mapping."
-            )
+        image_id, version, size = id_of(row.get("id", uri), where), row.get("version", "-"), row.get("size", "0")
+        if not version:
+            raise SourceError(f"{where} has no version; each image needs one. Correct the table, or the mapping.")
         if size and not size.isdecimal():
             raise SourceError(
                 f"{where} says a size of {size[:40]!r}; sizes are whole numbers of bytes. Correct it, or map no size column."

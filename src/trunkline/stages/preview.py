@@ -106,7 +106,7 @@ def preview(spec: RunSpec, dataset: Dataset, before: FeatureSet | None, sample: 
         folders.update(image.id.split("/", 1)[0] for image in images if "/" in image.id)
         progress(Step("plan", listed, None, "listing"))
 
-    difference = compare(manifest, source.listing(), to_do, seen=seen)
+    difference = compare(manifest, source.listing(), to_do, seen=seen, again=source.listing)
     if not listed:
         raise SourceError(f"The source {source.root} holds no images, so there is nothing to plan. Check the path.")
     source.layout_of(folders, spec.labels)  # refuses folders that a scan refuses
@@ -133,5 +133,5 @@ def preview(spec: RunSpec, dataset: Dataset, before: FeatureSet | None, sample: 
 def _notes(difference: Difference, spec: RunSpec) -> list[str]:
     if not is_mass_removal(difference, spec.max_removed_fraction):
         return []
-    gone = f"{difference.gone:,} of {difference.known:,} images are gone, more than {spec.max_removed_fraction:.0%}"
+    gone = f"{difference.vanished:,} of {difference.known:,} images are gone, more than {spec.max_removed_fraction:.0%}"
     return [f"A run would stop: {gone}; --max-removed 1 allows it."]

@@ -19,6 +19,14 @@ from trunkline.specs import RunSpec
 from trunkline.store.feature_store import Dataset, FeatureStore
 
 TRIES = 5
+SUFFIXES = ".jpg .jpeg .png .webp .bmp .gif .tif .tiff"
+WHAT_COUNTS = {
+    "folder": f"images ({SUFFIXES}, at any depth)",
+    "glob": f"images ({SUFFIXES}) that match",
+    "tar": f"images ({SUFFIXES} among its members)",
+    "table": "rows, each of which would be an image",
+    "bytes": "rows, each of which would be an image",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
             dataset = _dataset_of(spec, source)
             manifest = dataset.manifest
             draft = Draft(Path(folder), manifest)
-            difference = compare(manifest, source.listing(), draft, seen.told, seen)
+            difference = compare(manifest, source.listing(), draft, seen.told, seen, source.listing)
             seen.refuse_nothing()
             _guard_against_mass_removal(difference, source, spec.max_removed_fraction)
             layout = source.layout_of(seen.folders, spec.labels)
@@ -118,14 +126,14 @@ class _Seen:
         self._progress(Step("scan", self._count, self._count))
         if not self._count:
             raise SourceError(
-                f"The source {self._source.root} holds no images (.jpg .jpeg .png .webp .bmp .gif .tif .tiff, at any depth), so there is "
-                "nothing to extract. Check the path."
+                f"The source {self._source.root} holds no {WHAT_COUNTS[self._source.said()['kind']]}, so there is nothing to extract. "
+                "Check the path."
             )
 
 
 def is_mass_removal(difference: Difference, most: float) -> bool:
-    """Whether more than this share of the images is gone, as behind a lost mount."""
-    return difference.gone > most * difference.known
+    """Whether more than this share of the images is gone, or listed and not there, as behind a lost mount."""
+    return difference.vanished > most * difference.known
 
 
 def _without_labels(told: Told | None) -> Told | None:
@@ -136,6 +144,6 @@ def _without_labels(told: Told | None) -> Told | None:
 def _guard_against_mass_removal(difference: Difference, source: Source, most: float) -> None:
     if is_mass_removal(difference, most):
         raise SourceError(
-            f"{difference.gone} of {difference.known} images are gone from {source.root}, more than {most:.0%}: is a disk or bucket not "
-            "mounted? Nothing was marked. If they are meant to be gone, run again with --max-removed 1."
+            f"{difference.vanished} of {difference.known} images are gone from {source.root}, more than {most:.0%}: is a disk or bucket "
+            "not mounted? Nothing was marked. If they are meant to be gone, run again with --max-removed 1."
         )
