@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 
-.PHONY: help demo test test-all bench check format constraints clean
+.PHONY: help demo test test-all kills bench check format constraints clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -21,6 +21,9 @@ test-all: $(VENV)/.installed-dev  ## the whole test suite
 
 bench: $(VENV)/.installed-dev  ## ways from images to features, side by side; BENCH="--images DIR --json FILE --orchestration"
 	@$(BIN)/python -m tests.benchmarks $(BENCH)
+
+kills: $(VENV)/.installed-dev  ## kill -9 of driver, workers and scheduler in every stage, and the table; KILLS="--seed 4 --rounds 2"
+	@$(BIN)/python -m tests.kills $(KILLS)
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .

@@ -9,12 +9,10 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 from hypothesis import settings
-from PIL import Image
-from sklearn.datasets import load_digits
 
+from tests.digits import write_digits
 from tests.s3 import bucket, faulty, no_pauses, s3, s3_endpoint, s3_faulty_endpoint  # noqa: F401
 from tests.stores import empty_store, images_in, spec_for
 from trunkline.backbones.compilation import Order
@@ -35,14 +33,7 @@ settings.load_profile("steady")
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """300 handwritten digits, 32 x 32 grey PNGs in class folders `0` to `9`: `3/0013.png`. Copy it before changing anything."""
-    folder = tmp_path_factory.mktemp("digits")
-    data = load_digits()
-    for number in range(DIGITS):
-        grey = np.rint(data.images[number] * (255 / 16)).astype(np.uint8)
-        place = folder / str(data.target[number]) / f"{number:04d}.png"
-        place.parent.mkdir(exist_ok=True)
-        Image.fromarray(grey).resize((32, 32), Image.Resampling.BICUBIC).save(place)
-    return folder
+    return write_digits(tmp_path_factory.mktemp("digits"), DIGITS)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ ACCESS_KEY, SECRET = "AKIARECOGNISABLE", "s3cr3t-recognisable-in-any-file"
 PATIENCE_SECONDS = 60
 
 
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+@contextmanager
+def served() -> Iterator[str]:
     """The address of a real endpoint."""
     if ENDPOINT:
         yield ENDPOINT
@@ -40,9 +41,15 @@ def s3_endpoint() -> Iterator[str]:
             process.kill()
 
 
-@pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The endpoint, and an environment in which it is the only one there is."""
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of a real endpoint."""
+    with served() as endpoint:
+        yield endpoint
+
+
+def only(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this endpoint the only one there is, by the environment."""
     if not ENDPOINT:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
@@ -50,7 +57,13 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
             monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The endpoint, and an environment in which it is the only one there is."""
+    only(s3_endpoint, monkeypatch)
     return s3_endpoint
 
 

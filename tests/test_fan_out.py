@@ -6,14 +6,18 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dask
+import distributed
 import pytest
 from distributed import LocalCluster
 
-from trunkline.cluster import Cluster
+from tests.kills.started import Log, killed, scheduler_and_workers
+from trunkline.cluster import START_ATTEMPTS, Cluster
 from trunkline.errors import RunError, SpecError
 from trunkline.fan_out import (
     IN_FLIGHT_PER_SLOT,
@@ -148,6 +152,64 @@ def test_a_shard_that_kills_its_worker_each_time_ends_the_run(dask_executor: Das
     with pytest.raises(RunError, match=r"7 was lost 3 times with its worker, probably out of memory.*fewer workers"):
         list(dask_executor.map(dies, str(tmp_path), [7]))
     assert len(list(tmp_path.glob("7-*"))) == INFRASTRUCTURE_RETRIES + 1
+
+
+def takes_too_much(_: object, item: int) -> None:
+    raise MemoryError(f"{item} is too much")
+
+
+def test_a_worker_without_memory_says_what_helps(dask_executor: DaskExecutor):
+    with pytest.raises(RunError, match=r"out of memory with 7\. Start the same command again with fewer workers"):
+        list(dask_executor.map(takes_too_much, None, [7]))
+
+
+def lasts(_: object, item: int) -> int:
+    time.sleep(60)
+    return item
+
+
+def test_a_scheduler_that_is_killed_ends_the_run_in_words(tmp_path: Path):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "500ms"}),
+        scheduler_and_workers(tmp_path, Log(tmp_path / "log"), 1) as (address, scheduler, _),
+        Cluster(ClusterSpec(kind="address", address=address)) as cluster,
+    ):
+        receipts = cluster.executor.map(lasts, 0, range(10))
+        threading.Timer(0.5, killed, [scheduler]).start()
+        with pytest.raises(
+            RunError, match=rf"The Dask scheduler {address} is gone.*What was committed is kept.*start the same command"
+        ):
+            next(receipts)
+
+
+def test_workers_that_die_while_they_start_are_started_again(monkeypatch: pytest.MonkeyPatch, caplog):
+    real, attempts = distributed.LocalCluster, []
+
+    def dies_at_first(**how: object) -> LocalCluster:
+        attempts.append(how)
+        if len(attempts) < START_ATTEMPTS:
+            raise RuntimeError("Nanny failed to start.")
+        return real(**how)
+
+    monkeypatch.setattr(distributed, "LocalCluster", dies_at_first)
+    with Cluster(ClusterSpec(kind="local", workers=1)) as cluster:
+        assert list(cluster.executor.map(square, 0, [4])) == [(4, 16)]
+    assert "Workers died while they started (attempt 2 of 3)" in caplog.text
+
+
+def test_workers_that_never_start_are_told_in_words(monkeypatch: pytest.MonkeyPatch):
+    def dies(**_: object) -> None:
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", dies)
+    with (
+        Cluster(ClusterSpec(kind="local", workers=4)) as cluster,
+        pytest.raises(
+            RunError,
+            match=r"4 workers could not be started in 3 attempts \(Nanny failed to start\.\): was memory short",
+        ),
+    ):
+        _ = cluster.executor
 
 
 def test_inline_is_the_serial_loop():

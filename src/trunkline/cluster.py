@@ -13,6 +13,10 @@ from trunkline.errors import RunError, SpecError
 from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE, DaskExecutor, Executor, SerialExecutor
 from trunkline.specs import ClusterSpec
 
+START_ATTEMPTS = 3
+
+log = logging.getLogger(__name__)
+
 ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?[^/\s:]+:\d+")
 
 
@@ -81,7 +85,8 @@ class Cluster:
             client = self._resources.enter_context(Client(cluster or self.spec.address, set_as_default=False))
         except OSError as error:
             raise RunError(
-                f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs."
+                f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs, "
+                "then start the same command again."
             ) from error
         workers = workers or len(client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
@@ -95,15 +100,24 @@ def _local_cluster(workers: int) -> Any:
 
     if "DASK_LOGGING__DISTRIBUTED" not in os.environ:
         logging.getLogger("distributed").setLevel(logging.WARNING)
-    with _for_few_long_tasks():
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        )
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            with _for_few_long_tasks():
+                return LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.ERROR,
+                )
+        except RuntimeError as error:  # one worker that dies while it starts ends the whole cluster
+            failed = error
+            log.warning("Workers died while they started (attempt %d of %d)", attempt, START_ATTEMPTS)
+    raise RunError(
+        f"{workers} workers could not be started in {START_ATTEMPTS} attempts ({failed.__cause__ or failed}): was memory short? Start the "
+        "same command again, with fewer workers or --cluster inline."
+    ) from failed
 
 
 def _for_few_long_tasks() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import Counter
@@ -54,13 +55,18 @@ class DaskExecutor:
 
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
         from distributed import as_completed
+        from distributed.client import ClosedClientError
 
+        address = self.client.scheduler.address
         waiting, lost = iter(items), Counter[Any]()
         running: dict[Any, Item] = {}
         done = as_completed(loop=self.client.loop)
 
         def submit(item: Item) -> None:
-            future = self.client.submit(function, job, item, pure=False)
+            try:
+                future = self.client.submit(function, job, item, pure=False)
+            except ClosedClientError as error:
+                raise _scheduler_gone(address) from error
             running[future] = item
             done.add(future)
 
@@ -76,17 +82,27 @@ class DaskExecutor:
                     )
                     submit(item)
                     continue
+                if _was_lost(future) and self.client.status != "running":
+                    raise _scheduler_gone(address)
                 receipt = _result(future, item)
                 future.release()
                 for more in _some(waiting, 1):
                     submit(more)
                 yield receipt
         finally:
-            self.client.cancel(list(running))
+            with contextlib.suppress(ClosedClientError):
+                self.client.cancel(list(running))
 
 
 def _some(items: Iterator[Item], count: int) -> list[Item]:
     return [item for _, item in zip(range(count), items, strict=False)]
+
+
+def _scheduler_gone(address: str) -> RunError:
+    return RunError(
+        f"The Dask scheduler {address} is gone, and with it the shards in flight. What was committed is kept: start a scheduler and "
+        "workers, then start the same command again."
+    )
 
 
 def _was_lost(future: Any) -> bool:
@@ -105,4 +121,9 @@ def _result(future: Any, item: object) -> Any:
             f"{item} was lost {INFRASTRUCTURE_RETRIES + 1} times with its worker, probably out of memory. Start the same command "
             "again with fewer workers; what was committed is kept."
         )
-    return future.result()
+    try:
+        return future.result()
+    except MemoryError as error:
+        raise RunError(
+            f"A worker ran out of memory with {item}. Start the same command again with fewer workers; what was committed is kept."
+        ) from error

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.cli.conftest import Cli, Ended
 from tests.stores import copy_of, empty_store, feature_set_in, images_in, objects
+from trunkline import open_features
 from trunkline.locations import Location
 from trunkline.store.feature_store import FeatureStore
 
@@ -307,6 +309,9 @@ def test_read_only_store(cli: Cli, disk: Disk, tmp_path: Path, images: Path, com
             cli("extract", "--source", images, "--store", store, *INLINE), 1, f"Writing {store}/", "failed (Read-only", advice
         )
         assert objects(store / "datasets") == before
+        remount(place, "rw")
+        ended = cli("extract", "--source", images, "--store", store, *INLINE, "--json")
+        assert (ended.code, ended.json["counts"]["ok"], ended.json["counts"]["pending"]) == (0, 70, 0)
 
 
 def test_a_disk_too_small_for_the_features(cli: Cli, disk: Disk, tmp_path: Path, digits_folder: Path, compiled_lite0: Path):
@@ -327,6 +332,7 @@ def test_full_disk(
     tmp_path: Path,
     digits_folder: Path,
     compiled_lite0: Path,
+    finished_store: Path,
     format_: str,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -352,7 +358,8 @@ def test_full_disk(
         ended = cli("extract", *options)
         assert ended.code == 0, ended.err
         assert ended.json["reused"] == 64 * len(kept)
-        assert ended.json["counts"]["ok"] == 160
+        assert (ended.json["counts"]["ok"], ended.json["counts"]["pending"]) == (160, 0)
+        np.testing.assert_array_equal(open_features(store).numpy()[0], open_features(finished_store).numpy()[0])
         assert all(file.read_bytes() == content for file, content in kept.items())
 
 

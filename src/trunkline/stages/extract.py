@@ -251,7 +251,7 @@ def _receipt(
     speed = None
     if extracted:
         span = max(each.timings.committed for each in fresh) - min(each.timings.first_read for each in fresh)
-        speed = extracted / max(span, 1e-9)
+        speed = extracted / span if span > 0 else None  # a clock that went back tells nothing
     return ExtractReceipt(
         feature_set=features.location.uri,
         recipe=features.recipe.digest(),
