@@ -19,6 +19,7 @@ Receipt = TypeVar("Receipt")
 SHARDS_PER_WORKER_AT_ONCE = 2  # one reads and writes while the other computes
 IN_FLIGHT_PER_SLOT = 2
 INFRASTRUCTURE_RETRIES = 2
+LACK_OF_MEMORY = ("can't start new thread", "bad_alloc", "Cannot allocate memory")  # where it is no MemoryError
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,10 @@ def _result(future: Any, item: object) -> Any:
         )
     try:
         return future.result()
-    except MemoryError as error:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in LACK_OF_MEMORY):
+            raise
         raise RunError(
-            f"A worker ran out of memory with {item}. Start the same command again with fewer workers; what was committed is kept."
+            f"A worker ran out of memory with {item} ({error}). Start the same command again with fewer workers; what was "
+            "committed is kept."
         ) from error
