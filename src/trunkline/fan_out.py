@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class DaskExecutor:
         done = as_completed(loop=self.client.loop)
 
         def submit(item: Item) -> None:
+            if not _connected(self.client):
+                raise _scheduler_gone(address)
             try:
                 future = self.client.submit(function, job, item, pure=False)
             except ClosedClientError as error:
@@ -83,7 +86,7 @@ class DaskExecutor:
                     )
                     submit(item)
                     continue
-                if _was_lost(future) and self.client.status != "running":
+                if _was_lost(future) and not _connected(self.client):
                     raise _scheduler_gone(address)
                 receipt = _result(future, item)
                 future.release()
@@ -97,6 +100,13 @@ class DaskExecutor:
 
 def _some(items: Iterator[Item], count: int) -> list[Item]:
     return [item for _, item in zip(range(count), items, strict=False)]
+
+
+def _connected(client: Any) -> bool:
+    """Whether the scheduler answers, once the client has given up looking for it: what is submitted in between may never end."""
+    while client.status in ("connecting", "closing"):
+        time.sleep(0.05)
+    return bool(client.status == "running")
 
 
 def _scheduler_gone(address: str) -> RunError:
