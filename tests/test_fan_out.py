@@ -159,7 +159,9 @@ def takes_too_much(_: object, item: int) -> None:
 
 
 def test_a_worker_without_memory_says_what_helps(dask_executor: DaskExecutor):
-    with pytest.raises(RunError, match=r"out of memory with 7\. Start the same command again with fewer workers"):
+    with pytest.raises(
+        RunError, match=r"out of memory with 7 \(7 is too much\)\. Start the same command again with fewer workers"
+    ):
         list(dask_executor.map(takes_too_much, None, [7]))
 
 

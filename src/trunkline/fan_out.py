@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ Receipt = TypeVar("Receipt")
 SHARDS_PER_WORKER_AT_ONCE = 2  # one reads and writes while the other computes
 IN_FLIGHT_PER_SLOT = 2
 INFRASTRUCTURE_RETRIES = 2
+LACK_OF_MEMORY = ("can't start new thread", "bad_alloc", "Cannot allocate memory")  # where it is no MemoryError
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ class DaskExecutor:
         done = as_completed(loop=self.client.loop)
 
         def submit(item: Item) -> None:
+            if not _connected(self.client):
+                raise _scheduler_gone(address)
             try:
                 future = self.client.submit(function, job, item, pure=False)
             except ClosedClientError as error:
@@ -82,7 +86,7 @@ class DaskExecutor:
                     )
                     submit(item)
                     continue
-                if _was_lost(future) and self.client.status != "running":
+                if _was_lost(future) and not _connected(self.client):
                     raise _scheduler_gone(address)
                 receipt = _result(future, item)
                 future.release()
@@ -96,6 +100,13 @@ class DaskExecutor:
 
 def _some(items: Iterator[Item], count: int) -> list[Item]:
     return [item for _, item in zip(range(count), items, strict=False)]
+
+
+def _connected(client: Any) -> bool:
+    """Whether the scheduler answers, once the client has given up looking for it: what is submitted in between may never end."""
+    while client.status in ("connecting", "closing"):
+        time.sleep(0.05)
+    return bool(client.status == "running")
 
 
 def _scheduler_gone(address: str) -> RunError:
@@ -123,7 +134,10 @@ def _result(future: Any, item: object) -> Any:
         )
     try:
         return future.result()
-    except MemoryError as error:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in LACK_OF_MEMORY):
+            raise
         raise RunError(
-            f"A worker ran out of memory with {item}. Start the same command again with fewer workers; what was committed is kept."
+            f"A worker ran out of memory with {item} ({error}). Start the same command again with fewer workers; what was "
+            "committed is kept."
         ) from error

@@ -6,8 +6,10 @@ Its own small writes take a moment, as on a slow disk, so that a kill can fall b
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,6 +66,7 @@ def slowly(write: Callable[..., None]) -> Callable[..., None]:
 
 def run() -> None:
     """What `trunkline run SPEC --json` does, told and slowed."""
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # where it stands, if it does not end
     show.progress_on = progress_on
     extract.extract_shard = counted
     Location.write = slowly(Location.write)  # type: ignore[method-assign]

@@ -81,7 +81,12 @@ class Started:
 
     def ended(self) -> tuple[int, str, str]:
         """Let it end: its exit code, what it printed, what it said."""
-        code = self.process.wait(PATIENCE_SECONDS)
+        try:
+            code = self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            self.process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+            raise AssertionError(f"It does not end: {(self.folder / 'driver.err').read_text()}") from error
         return code, (self.folder / "driver.out").read_text(), (self.folder / "driver.err").read_text()
 
 
