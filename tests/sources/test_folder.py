@@ -298,9 +298,10 @@ def test_top_folders_are_all_that_a_layout_needs(source):
     assert source.layout_of(folders, "folders") == Layout(True, True, True)
 
 
-def test_splits_beside_other_folders_are_refused(source):
-    tops = ["train", "test", "extra"]
-    with pytest.raises(SourceError, match=r"train and test folders beside others \(extra\): are they splits or classes\?"):
+@pytest.mark.parametrize("other", ["test", "val"])
+def test_splits_beside_other_folders_are_refused(source, other):
+    tops = ["train", other, "extra"]
+    with pytest.raises(SourceError, match=rf"train and {other} folders beside others \(extra\): are they splits or classes\?"):
         source.layout_of(tops, "folders")
     assert not source.layout_of(tops, "none").split_folders
 

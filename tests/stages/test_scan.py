@@ -115,6 +115,19 @@ def test_an_empty_source_makes_no_store(spec: RunSpec, images: Path):
     assert not Path(spec.store).exists()
 
 
+def test_all_images_may_go_where_it_is_meant(spec: RunSpec, images: Path):
+    scan(spec)
+    for file in images.glob("*/*.png"):
+        file.unlink()
+    with pytest.raises(
+        SourceError, match=r"holds no images .* If all images are meant to be gone, run again with --max-removed 1"
+    ):
+        scan(spec)
+    assert len(live_ids(spec)) == 80
+    assert counts(scan(spec.model_copy(update={"max_removed_fraction": 1.0}))) == (0, 0, 80, 0)
+    assert live_ids(spec) == []
+
+
 def test_labels_may_come_later(spec: RunSpec):
     assert scan(spec.model_copy(update={"labels": "none"})).labels_changed  # the splits
     assert set(said(dataset_of(spec).labels, 0, 80)) == {None}

@@ -48,15 +48,15 @@ def layout_of(folders: Iterable[str], labels: str, where: object) -> Layout:
 
     Raises
     ------
-    SourceError : train and test folders stand beside others, so that nobody can tell splits from classes.
+    SourceError : train and test (or val) folders stand beside others, so that nobody can tell splits from classes.
     """
     folders = set(folders)
     splits = {SPLITS.get(folder.lower()) for folder in folders}
     strangers = sorted(folder for folder in folders if folder.lower() not in SPLITS)
-    if {"train", "test"} <= splits and strangers and labels == "folders":
+    if "train" in splits and splits & {"test", "val"} and strangers and labels == "folders":
         raise SourceError(
-            f"{where} holds train and test folders beside others ({', '.join(strangers[:3])}): are they splits or classes? Move "
-            "the others away, or use --labels none."
+            f"{where} holds train and {'test' if 'test' in splits else 'val'} folders beside others ({', '.join(strangers[:3])}): are they "
+            "splits or classes? Move the others away, or use --labels none."
         )
     split_folders = "train" in splits and not strangers
     return Layout(labels == "folders", split_folders, holds_out=split_folders and "test" in splits)

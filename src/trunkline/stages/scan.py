@@ -63,7 +63,7 @@ def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
             manifest = dataset.manifest
             draft = Draft(Path(folder), manifest)
             difference = compare(manifest, source.listing(), draft, seen.told, seen, source.listing)
-            seen.refuse_nothing()
+            seen.refuse_nothing(difference, spec.max_removed_fraction)
             _guard_against_mass_removal(difference, source, spec.max_removed_fraction)
             layout = source.layout_of(seen.folders, spec.labels)
             FeatureStore.create(Location.of(spec.store))
@@ -122,12 +122,13 @@ class _Seen:
                 if slash:
                     self.folders.add(top)
 
-    def refuse_nothing(self) -> None:
+    def refuse_nothing(self, difference: Difference, most: float) -> None:
+        """An empty source is a mistake, unless all images are meant to be gone."""
         self._progress(Step("scan", self._count, self._count))
-        if not self._count:
+        if not self._count and not (difference.known and most >= 1):
             raise SourceError(
                 f"The source {self._source.root} holds no {WHAT_COUNTS[self._source.said()['kind']]}, so there is nothing to extract. "
-                "Check the path."
+                "Check the path. If all images are meant to be gone, run again with --max-removed 1."
             )
 
 
