@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trunkline.comparison import Told
-from trunkline.manifest import Manifest
+from trunkline.manifest import NONE, Manifest
 from trunkline.sources import Layout
 from trunkline.specs import SplitSpec
 from trunkline.store.feature_store import Dataset
@@ -95,12 +95,19 @@ def _assign(
     missing = np.flatnonzero(live & (values.codes == NO_VALUE))
     if not len(missing):
         return False
-    names: list[str] = []
+    assigned = [pa.array([], pa.string()).dictionary_encode()]
     for table in manifest.chunks(("row", "id")):
         rows = table["row"].to_numpy()
-        wanted = np.isin(rows, missing, assume_unique=True)
-        for row, image_id in zip(rows[wanted].tolist(), table["id"].filter(pa.array(wanted)).to_pylist(), strict=True):
-            earlier = None if layout.split_folders else manifest.predecessor(row)
-            inherited = earlier is not None and values.codes[earlier] != NO_VALUE
-            names.append(values.names[values.codes[earlier]] if inherited else layout.split(image_id, spec))
-    return stored.append(missing, pa.array(names, pa.string()))
+        wanted = np.isin(rows, missing[slice(*np.searchsorted(missing, (rows[0], rows[-1] + 1)))], assume_unique=True)
+        inherited = _inherited(values, manifest, layout, rows[wanted])
+        ids = table["id"].filter(pa.array(wanted)).to_pylist()
+        names = [values.names[code] if code >= 0 else layout.split(id_, spec) for code, id_ in zip(inherited, ids, strict=True)]
+        assigned.append(pa.array(names, pa.string()).dictionary_encode())
+    return stored.append(missing, pa.chunked_array(assigned).unify_dictionaries())
+
+
+def _inherited(values: Values, manifest: Manifest, layout: Layout, rows: NDArray[np.int64]) -> list[int]:
+    """The codes of the rows that these take the place of, −1 where there is none; not where folders name the split."""
+    earlier = np.full(len(rows), NONE) if layout.split_folders else manifest.predecessors(rows)
+    codes: list[int] = np.where(earlier == NONE, NO_VALUE, values.codes[earlier]).tolist()
+    return codes

@@ -154,34 +154,39 @@ class _Known:
     leaves images with two rows: the later one counts, the others are `superseded`, each by the row in `superseding`.
     """
 
-    def __init__(self, hashes: Rows, versions: Rows, places: Rows, rows: Rows) -> None:
-        order = np.argsort(hashes, kind="stable")  # of one image the last row is the last
-        followed = np.append(hashes[order][1:] == hashes[order][:-1], False)[: len(order)]
-        followers = np.flatnonzero(~followed)
-        old = np.flatnonzero(followed)
-        self.superseded = rows[order[old]]
-        self.superseding = rows[order[followers[np.searchsorted(followers, old)]]]
+    def __init__(self, columns: dict[str, Rows]) -> None:
+        """Takes the columns apart, so that at ten million images none is held twice for long."""
+        order = np.argsort(columns["hashes"], kind="stable")  # of one image the last row is the last
+        hashes, rows = columns.pop("hashes")[order], columns.pop("rows")
+        followed = np.append(hashes[1:] == hashes[:-1], False)[: len(order)]
+        old, followers = np.flatnonzero(followed), np.flatnonzero(~followed) if followed.any() else slice(None)
+        self.superseded = self.superseding = np.empty(0, np.int64)
+        if isinstance(followers, np.ndarray):
+            self.superseded = rows[order[old]]
+            self.superseding = rows[order[followers[np.searchsorted(followers, old)]]]
         order = order[followers]
-        self._hashes = hashes[order]
-        self._places = np.append(places[order], 0) if places.any() else None
-        self.versions = np.append(versions[order], 0)
+        self._hashes = hashes[followers]
         self.rows = np.append(rows[order], NONE)
+        del rows
+        self.versions = np.append(columns.pop("versions")[order], 0)
+        self._places = np.append(columns.pop("places")[order], 0) if "places" in columns else None
         self.seen = np.zeros(len(self.rows), bool)
 
     @classmethod
     def of(cls, manifest: Manifest) -> _Known:
         count = manifest.image_count - len(manifest.removed)
-        hashes, versions, places, rows = (np.empty(count, np.int64) for _ in range(4))
+        columns = {name: np.empty(count, np.int64) for name in ("hashes", "versions", "rows")}
         start = 0
         for table in manifest.chunks(("row", "id", "version", "place", "removed")):
             live = table.filter(pc.invert(table["removed"]))
             here = slice(start, start + len(live))
-            rows[here] = live["row"].to_numpy()
-            hashes[here] = _hashes(live["id"].to_pylist())
-            versions[here] = _hashes(live["version"].to_pylist())
-            places[here] = _hashes(live["place"].to_pylist())
+            columns["rows"][here] = live["row"].to_numpy()
+            columns["hashes"][here] = _hashes(live["id"].to_pylist())
+            columns["versions"][here] = _hashes(live["version"].to_pylist())
+            if pc.any(pc.not_equal(live["place"], "")).as_py():
+                columns.setdefault("places", np.zeros(count, np.int64))[here] = _hashes(live["place"].to_pylist())
             start = here.stop
-        return cls(hashes, versions, places, rows)
+        return cls(columns)
 
     def lies_at(self, found: Rows, images: Sequence[Listed]) -> NDArray[np.bool_]:
         """(n,) bool: whether each is known to lie where it is listed now."""

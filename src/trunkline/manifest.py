@@ -112,9 +112,16 @@ class Manifest:
 
     def predecessor(self, row: int) -> int | None:
         """The row that this one took the place of: an earlier version of its image, or the same image under another name."""
+        found = int(self.predecessors(np.array([row]))[0])
+        return None if found == NONE else found
+
+    def predecessors(self, rows: Rows) -> Rows:
+        """(n,) int64: `predecessor` of each, −1 where there is none."""
         news, olds = self._successions
-        place = int(np.searchsorted(news, row))
-        return int(olds[place]) if place < len(news) and news[place] == row else None
+        if not len(news):
+            return np.full(len(rows), NONE)
+        places = np.minimum(np.searchsorted(news, rows), len(news) - 1)
+        return np.where(news[places] == rows, olds[places], NONE)
 
     def as_of(self, batch: int) -> Manifest:
         """As it was when this batch was the last. Raises IndexError where there is none."""

@@ -65,7 +65,7 @@ class Versions:
                     codes[places[inside]] = mapped[told.indices.fill_null(len(mapped) - 1).to_numpy()][inside]
         return Values(codes, tuple(name for name in numbers if name is not None))
 
-    def append(self, rows: NDArray[np.int64], values: pa.Array) -> bool:
+    def append(self, rows: NDArray[np.int64], values: pa.Array | pa.ChunkedArray) -> bool:
         """Write the values of these rows as the next version, null where a row has none any more; False where there are no rows."""
         if not len(rows):
             return False

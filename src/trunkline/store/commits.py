@@ -1,6 +1,6 @@
 """Commit records: the small Parquet file that says a shard is done, row by row. It is created once, and last.
 
-Thousands of them are slow to read one by one, so a run gathers them into `sealed/`, a thousand a file. That is a copy: the
+Thousands of them are slow to read one by one, so a run gathers them into `sealed/`, hundreds a file. That is a copy: the
 records under `commits/` are the truth, and a sealed file counts only for shards whose record is there.
 """
 
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         ("feature", pa.string()),
     ]
 )
-SEALED_AT_ONCE = 1024
+SEALED_AT_ONCE = 256  # a quarter of a million rows of 1,024 a shard, held in memory while they are sealed
 MIN_SEALED = 64  # fewer are read one by one
 READING_THREADS = 16
 
