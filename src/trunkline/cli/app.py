@@ -18,7 +18,7 @@ from trunkline.errors import TrunklineError
 INTERRUPTED = 130
 
 app = typer.Typer(
-    help="Turn folders of images into features that ML teams can read, and keep them up to date.",
+    help="Turn folders, tables and buckets of images into features that ML teams can read, and keep them up to date.",
     epilog="A run that was stopped is resumed by starting it again.",
     no_args_is_help=True,
     rich_markup_mode="rich",
