@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.faults import KINDS, FaultyEndpoint
@@ -20,6 +21,7 @@ from trunkline.store.arrays import open_arrays
 from trunkline.store.commits import Commits
 from trunkline.store.feature_store import FeatureStore
 from trunkline.store.layout import ArrayLayout
+from trunkline.tables import footer_of, open_parquet, parquet_bytes
 
 Faulty = Callable[..., FaultyEndpoint]
 RACERS = 8
@@ -257,3 +259,16 @@ def test_a_truncated_commit_record_is_refused(bucket: Location):
     place.write(place.read()[:-100])
     with pytest.raises(CorruptStore, match=r"000000000000\.parquet cannot be read as Parquet .*Restore it from a backup, or"):
         commits.read("000000000000")
+
+
+def test_a_table_in_pieces_is_whole_though_answers_break_off(bucket: Location, faulty: Faulty):
+    table = pa.table({"row": list(range(200_000)), "text": [f"{number:032x}" for number in range(200_000)]})
+    (bucket / "table.parquet").write(parquet_bytes(table, 1024))
+    endpoint = faulty(rate=0.2, kinds=["truncated", "reset", "500"], seed=5)
+    for _ in range(5):
+        with open_parquet(bucket / "table.parquet", footer_of(bucket / "table.parquet"), in_pieces=True) as file:
+            assert file.read_row_groups([0, 7, 190]).equals(
+                pa.concat_tables([table.slice(at * 1024, 1024) for at in (0, 7, 190)])
+            )
+            assert file.read().equals(table)
+    assert endpoint.done["truncated"] > 1

@@ -58,10 +58,40 @@ def _opened(location: Location, in_pieces: bool) -> Iterator[Any]:
     if location.is_local:
         yield location.path
     elif in_pieces:
-        with reached(location) as remote, remote.open(location.uri, "rb", block_size=PIECE_BYTES, cache_type="bytes") as file:
+        with reached(location) as remote, io.BufferedReader(_Pieces(remote, location.uri), PIECE_BYTES) as file:
             yield file
     else:
         yield io.BytesIO(location.read())
+
+
+class _Pieces(io.RawIOBase):
+    """A remote object read by ranges, each one a request that is tried again as whole objects are; files of s3fs are not."""
+
+    def __init__(self, remote: Any, uri: str) -> None:
+        self._remote, self._uri, self._at = remote, uri, 0
+        self._size = int(remote.info(uri)["size"])
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = max(0, min(len(buffer), self._size - self._at))
+        if count:
+            content: bytes = self._remote.cat_file(self._uri, start=self._at, end=self._at + count)
+            count = len(content)
+            buffer[:count] = content
+            self._at += count
+        return count
 
 
 def parquet_bytes(table: pa.Table, row_group_size: int | None = None) -> bytes:
