@@ -12,10 +12,11 @@ def scan_source(spec: RunSpec) -> ScanReceipt:
     """Source → manifest."""
     receipt = scan(spec)
     get_run_logger().info(
-        "%s: %d new, %d changed, %d removed, %d unchanged",
+        "%s: %d new, %d changed, %d renamed, %d removed, %d unchanged",
         receipt.dataset,
         receipt.added,
         receipt.changed,
+        receipt.renamed,
         receipt.removed,
         receipt.unchanged,
     )

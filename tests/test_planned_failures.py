@@ -100,7 +100,7 @@ class Runs:
         return found
 
 
-def kill_group(process: subprocess.Popen[str]) -> None:
+def kill_group(process: subprocess.Popen[Any]) -> None:
     """Kill the command and its workers, and wait until the last of them is gone."""
     deadline = time.monotonic() + 30
     while True:

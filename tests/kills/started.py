@@ -18,6 +18,7 @@ import psutil
 
 from tests.kills.driver import LOG
 from tests.s3 import free_port
+from tests.test_planned_failures import kill_group
 from trunkline.specs import RunSpec
 
 ROOT = Path(__file__).parents[2]
@@ -150,16 +151,4 @@ def _process(name: str, command: list[str], folder: Path, log: Log) -> Iterator[
         try:
             yield process
         finally:
-            _all_gone(process)
-
-
-def _all_gone(process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        process.poll()
-        assert time.monotonic() < deadline, "the workers do not die"
-        time.sleep(0.01)
+            kill_group(process)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from trunkline.report import charts
 from trunkline.report.data import HeadResult, Quarantined, ReportData
+from trunkline.wording import in_time
 
 MOST_QUARANTINED = 200
 MOST_CELLS = 25  # classes a confusion matrix is written out for; above, it is painted
@@ -79,7 +80,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "share": share, "score": score, "rate": rate, "duration": duration, "jpeg": jpeg}
+    environment.filters |= {"count": count, "share": share, "score": score, "rate": rate, "duration": in_time, "jpeg": jpeg}
     return environment
 
 
@@ -235,16 +236,6 @@ def share(part: float, whole: float) -> str:
     if 99.9 < percent < 100:
         return ">99.9%"
     return f"{percent:.1f}%" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.0f}%"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def jpeg(picture: bytes) -> str:
