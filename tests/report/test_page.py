@@ -19,7 +19,6 @@ from tests.report.examples import Document, drawn
 from trunkline.accounting import RowCounts
 from trunkline.report import page
 from trunkline.report.data import Effect, Mistake, Quarantined, ReportData
-from trunkline.wording import in_time
 
 EXAMPLES = [examples.digits, examples.many_classes, examples.hostile, examples.empty]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -257,11 +256,6 @@ SHARES = [
 @pytest.mark.parametrize(("part", "whole", "text"), SHARES)
 def test_percentages_never_round_to_nothing_or_all(part, whole, text):
     assert page.share(part, whole) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.6, "1 min 0 s"), (7325, "2 h 2 min")])
-def test_durations(seconds, text):
-    assert in_time(seconds) == text
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
