@@ -1,0 +1,56 @@
+"""From YAML or options to a RunSpec; what does not validate is said in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trunkline.errors import SpecError, did_you_mean
+from trunkline.specs.base import Spec
+from trunkline.specs.run import Recipe, RunSpec
+
+
+def load_yaml(path: str) -> RunSpec:
+    """Read a spec.yaml. Raises SpecError that names the key, its value and the near ones."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"Cannot read the spec {path}: {error.strerror}. `trunkline init` writes one to start from.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"The spec {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise SpecError(f"The spec {path} holds no mapping of keys to values. `trunkline init` writes one to start from.")
+    return build_spec(content, where=path)
+
+
+def build_spec(content: dict[str, Any], where: str) -> RunSpec:
+    """Validate; `where` names the origin in the error."""
+    try:
+        return RunSpec.model_validate(content)
+    except ValidationError as error:
+        raise SpecError(f"{where}: " + "; ".join(_in_words(dict(problem)) for problem in error.errors())) from error
+
+
+def _in_words(problem: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}.{did_you_mean(str(problem['loc'][-1]), _known_keys())}"
+    if problem["type"] == "missing":
+        return f"{key!r} is missing; it has no default"
+    if not key:  # two settings that do not go together
+        return str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    return f"{key!r} is {given!r}: {problem['msg'].removeprefix('Value error, ').lower()}"
+
+
+def _known_keys() -> set[str]:
+    models = _all_below(Spec) - {Recipe}
+    return {name for model in models for name in model.model_fields}
+
+
+def _all_below(model: type[Spec]) -> set[type[Spec]]:
+    return {each for below in model.__subclasses__() for each in {below, *_all_below(below)}}

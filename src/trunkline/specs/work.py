@@ -1,0 +1,60 @@
+"""Where features lie, and where and how the work is done."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from trunkline.compression import Compression
+from trunkline.specs.base import Spec
+
+
+class StorageSpec(Spec):
+    """How features lie in the store; fixed when a feature set is created."""
+
+    format: Literal["zarr", "hdf5"] = Field("zarr", description="zarr on any storage, hdf5 on a local disk")
+    rows_per_shard: int | None = Field(None, description="a power of two from 64 to 1024; chosen from the data by default")
+    ignore_free_space: bool = Field(
+        False, description="start though the features, before compression, are more than the disk has free"
+    )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="float16: half the size, 3 digits, another feature set; part of the recipe"
+    )
+    compression: str | None = Field(
+        None,
+        min_length=1,
+        description="zarr: zstd (the default), blosc-lz4, blosc-zstd, gzip or none; hdf5: none (the default) or gzip; zstd-9 names a level",
+    )
+
+    @field_validator("rows_per_shard")
+    @classmethod
+    def _power_of_two(cls, value: int | None) -> int | None:
+        if value is not None and value not in (64, 128, 256, 512, 1024):
+            raise ValueError("must be 64, 128, 256, 512 or 1024")
+        return value
+
+    @model_validator(mode="after")
+    def _compression_is_there(self) -> StorageSpec:
+        Compression.of(self.compression, self.format)
+        return self
+
+
+class ClusterSpec(Spec):
+    """Where shards run."""
+
+    kind: Literal["inline", "local", "cuda", "address", "auto"] = Field(
+        "auto",
+        description="inline: this process; local: workers on this machine; cuda: one a GPU; address: an existing scheduler",
+    )
+    workers: int | None = Field(None, ge=1, description="worker processes; one a core by default")
+    address: str | None = Field(None, description="scheduler address such as tcp://host:8786, for kind address")
+
+
+class EngineSpec(Spec):
+    """How a worker uses its machine; nothing here is part of the recipe. What is left out is chosen from the machine and recorded."""
+
+    batch: int | None = Field(None, ge=1, le=1024, description="images a forward pass")
+    threads: int | None = Field(None, ge=1, description="cores of a worker's forward pass")
+    readers: int | None = Field(None, ge=1, le=256, description="threads of a worker that read and decode")
+    in_flight_mib: int = Field(512, ge=16, description="MiB of files and decoded images that a worker holds at most")
