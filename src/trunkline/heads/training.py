@@ -129,8 +129,12 @@ class TrainingData:
         whose worker died.
         """
         job = _Pass(function, state, self.reader, self.columns, self.standard, self._token, self.held_bytes)
-        found = dict(self.executor.map(_of_group, job, self._groups))
-        return _added([found[number] for number in sorted(found)])
+        total, waiting = _Total(), dict[int, Sums]()
+        for number, sums in self.executor.map(_of_group, job, self._groups):
+            waiting[number] = sums
+            while total.parts in waiting:
+                total.add(waiting.pop(total.parts))
+        return total.sums
 
     def blocks(self) -> Iterator[Block]:
         """All blocks in row order, read in this process."""
@@ -231,12 +235,12 @@ _holding: dict[str, Any] = {"token": "", "bytes": 0}
 def _of_group(job: _Pass, numbered: tuple[int, _Group]) -> tuple[int, Sums]:
     number, group = numbered
     start = group.cuts[0][0]
-    parts = []
+    total = _Total()
     for first, last in group.cuts:
         inside = slice(first - start, last - start)
         x = _features(job, first, last, group.rows[inside])
-        parts.append(job.function(Block(first, x, group.truth[inside], group.folds[inside]), job.state))
-    return number, _added(parts)
+        total.add(job.function(Block(first, x, group.truth[inside], group.folds[inside]), job.state))
+    return number, total.sums
 
 
 def _features(job: _Pass, first: int, last: int, rows: Rows) -> Features:
@@ -260,10 +264,20 @@ def _forget() -> None:
         _holding.update(token="", bytes=0)
 
 
-def _added(parts: Sequence[Sums]) -> Sums:
-    """Element by element, in order."""
-    total = [np.copy(value) if isinstance(value, np.ndarray) else value for value in parts[0]]
-    for part in parts[1:]:
+class _Total:
+    """Sums added up one after the other, element by element; what comes as float32 is added up in float64."""
+
+    def __init__(self) -> None:
+        self.parts, self._sums = 0, list[Any]()
+
+    @property
+    def sums(self) -> Sums:
+        return tuple(self._sums)
+
+    def add(self, part: Sums) -> None:
+        self.parts += 1
+        if not self._sums:
+            self._sums = [np.array(value, np.float64) if np.ndim(value) else value for value in part]
+            return
         for place, value in enumerate(part):
-            total[place] += value
-    return tuple(total)
+            self._sums[place] += value
