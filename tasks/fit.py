@@ -16,6 +16,7 @@ def fit_heads(spec: RunSpec) -> FitReceipt:
     for note in receipt.notes:
         get_run_logger().warning(note)
     if receipt.heads:
-        rows = [{"head": h.kind, "accuracy": h.metrics.accuracy, "macro-F1": h.metrics.macro_f1} for h in receipt.heads]
+        said = [(head.kind, head.metrics.summary()) for head in receipt.heads]
+        rows = [{"head": kind, "measure": figures["measure"], "score": figures["score"]} for kind, figures in said]
         create_table_artifact(rows, key="heads", description="Heads on the test split")
     return receipt

@@ -100,11 +100,9 @@ def select(
 def fit(spec: RunSpec, as_json: Json = False) -> None:
     with show.progress_on(err) as progress:
         receipt = fitting.fit(spec, progress)
-    heads = [
-        {"kind": head.kind, "accuracy": head.metrics.accuracy, "macro_f1": head.metrics.macro_f1, "head": head.location.uri}
-        for head in receipt.heads
-    ]
-    drawn = show.table("Heads", ("kind", "accuracy", "macro_f1", "head"), [tuple(head.values()) for head in heads])
+    heads = [{"kind": head.kind, **head.metrics.summary(), "head": head.location.uri} for head in receipt.heads]
+    lines = [(head.kind, *head.metrics.headline, head.location.uri) for head in receipt.heads]
+    drawn = show.table("Heads", ("kind", "figure", "value", "head"), lines)
     for note in receipt.notes:
         err.print(note, markup=False)
     out({"heads": heads, "fitted": receipt.fitted, "notes": list(receipt.notes), "seconds": receipt.seconds}, as_json, drawn)
@@ -200,6 +198,9 @@ def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> l
         ("quarantined", features["quarantined"]),
         ("pending", features["pending"]),
         ("shards", f"{features['shards_done']} of {features['shards']} done"),
-        ("heads", ", ".join(f"{head['kind']} {head['macro_f1']:.3f}" for head in features["heads"]) or "none"),
+        (
+            "heads",
+            ", ".join(f"{head['kind']} {head['measure']} {show.score(head['score'])}" for head in features["heads"]) or "none",
+        ),
         ("size", f"{in_bytes(features['bytes'])} as {features['format']}"),
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trunkline.errors import CorruptStore
 from trunkline.heads.protocol import FittedHead
 from trunkline.locations import Location
-from trunkline.metrics import Metrics
+from trunkline.metrics import AnyMetrics, metrics_of_json
 from trunkline.tables import open_parquet, parquet_bytes
 
 
@@ -25,7 +25,7 @@ class HeadArtifact:
     location: Location
     kind: str
     classes: Sequence[str]
-    metrics: Metrics
+    metrics: AnyMetrics
     chosen: Mapping[str, str]
     seconds: float
     training_rows: int
@@ -56,7 +56,7 @@ def save(artifact: HeadArtifact, fitted: FittedHead, predictions: Predictions, p
         name: getattr(artifact, name) for name in ("kind", "seconds", "training_rows", "test_rows", "left_out")
     }
     said |= {"classes": list(artifact.classes), "chosen": dict(artifact.chosen)}
-    said["metrics"] = {name: np.asarray(value).tolist() for name, value in vars(artifact.metrics).items()}
+    said["metrics"] = artifact.metrics.to_json()
     (artifact.location / "head.json").write(json.dumps(said, indent=2).encode())
 
 
@@ -64,7 +64,7 @@ def load(location: Location) -> HeadArtifact | None:
     """The artifact, or None where it was never finished. Raises CorruptStore for a damaged one."""
     try:
         said = json.loads((location / "head.json").read())
-        return HeadArtifact(location, metrics=Metrics.of_json(said.pop("metrics")), **said)
+        return HeadArtifact(location, metrics=metrics_of_json(said.pop("metrics")), **said)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

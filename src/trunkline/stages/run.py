@@ -60,10 +60,7 @@ class RunReceipt:
                 "kept": self.selected.kept,
                 "dtype": self.extracted.dtype,
             },
-            "heads": [
-                {"kind": head.kind, "accuracy": head.metrics.accuracy, "macro_f1": head.metrics.macro_f1}
-                for head in self.fitted.heads
-            ],
+            "heads": [{"kind": head.kind, **head.metrics.summary()} for head in self.fitted.heads],
             "notes": list(self.fitted.notes),
             "feature_set": self.extracted.feature_set,
             "report": self.reported.report,
