@@ -22,6 +22,7 @@ UNITS = {
     "scan": "images",
     "extract": "images",
     "select": "shards",
+    "compare": "images",
     "fit": "heads",
     "report": "pages",
     "audit": "images",
