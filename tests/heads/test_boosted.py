@@ -230,8 +230,3 @@ def test_another_model_is_refused(head, change, words):
         Boosted.load(tampered(head, change), CLASSES)
     with pytest.raises(CorruptStore, match="'multi:softprob' with 10 outputs, where 'binary:logistic' with 2 is due"):
         Boosted.load(head.files(), Target("multilabel", ("a", "b")))
-
-
-def test_what_a_worker_says_goes_to_the_log(dask, capfd):
-    fit_boosted(SPEC, data_of(executor=dask), Work(dask))
-    assert "got rank" not in "".join(capfd.readouterr())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +53,6 @@ def trained_on_workers(
     client = executor.client
     for _ in range(1 + INFRASTRUCTURE_RETRIES):
         client.wait_for_workers(1, timeout=RESTART_SECONDS)
-        executor.everywhere(_chatter_goes_to_the_log)
         homes = _workers(client)[: len(data)]
 
         def trained(homes: Sequence[str] = homes) -> Any:
@@ -150,17 +148,3 @@ def _weights(piece: _Piece) -> NDArray[np.float32]:
 
 def _part(x: Features, label: NDArray[np.float32], weight: NDArray[np.float32] | None) -> dict[str, Any]:
     return {"data": x, "label": label} | ({} if weight is None else {"weight": weight})
-
-
-def _logged(message: bytes) -> None:
-    log.debug(message.decode(errors="replace"))
-
-
-_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p)(_logged)
-
-
-def _chatter_goes_to_the_log() -> None:
-    """XGBoost's own callback prints ranks to the standard output, whatever its verbosity."""
-    from xgboost.core import _LIB
-
-    _LIB.XGBRegisterLogCallback(_CALLBACK)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FILE = "trees.skops"
 FEATURES_OF_A_SPLIT = 1 / 3  # of a forest's regression trees (Breiman 2001); of its classification trees the square root
-DISTRIBUTED_FROM = 1e9  # comparisons: some ten seconds of one core, against one second to send rows to workers
+DISTRIBUTED_FROM = 1e8  # comparisons: some seconds of one core, against one second to send the rows to workers
 
 
 @dataclass(frozen=True)
