@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline import selection
+from trunkline.cluster import Cluster
 from trunkline.errors import DataError
+from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads import artifact
-from trunkline.heads.artifact import HeadArtifact, Predictions
+from trunkline.heads.artifact import HeadArtifact, Origin, Predictions
 from trunkline.heads.catalogue import fit_head
+from trunkline.heads.folds import folds_of
+from trunkline.heads.protocol import FittedHead, Scores, Work
+from trunkline.heads.training import TrainingData
 from trunkline.locations import Location
-from trunkline.metrics import Metrics
-from trunkline.moments import rows_key
+from trunkline.metrics import measure
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.selection import Mask
 from trunkline.specs import HeadSpec, RunSpec, digest_of
+from trunkline.stages.labelled import Labelled, labelled, notes_of, why_no_head
 from trunkline.stages.select import feature_set_of, masks_of
 from trunkline.store.feature_store import FeatureStore
+
+IN_THIS_PROCESS = 256 * 2**20  # bytes of training features below which starting workers costs more than they save
+SHARES_PASSES = {"softmax", "svm", "ridge", "centroid"}  # their candidates need no workers of their own
+FORMAT = 2  # of what lies in a head's folder
+LIBRARIES = {
+    "knn": ("numpy",),
+    "tree": ("numpy", "scikit-learn"),
+    "forest": ("numpy", "scikit-learn"),
+    "boosted": ("numpy", "xgboost"),
+    "mlp": ("numpy", "tensorflow", "keras"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,146 +54,166 @@ class FitReceipt:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Labelled rows of both splits: row numbers ascending, class numbers.
-
-    Test rows are those that can be measured: `left_out` have the bytes of a training image, `strangers` are of classes that no
-    training image has, by class.
-    """
-
-    classes: tuple[str, ...]
-    training: NDArray[np.int64]
-    training_codes: NDArray[np.int64]
-    test: NDArray[np.int64]
-    test_codes: NDArray[np.int64]
-    left_out: int
-    strangers: Mapping[str, int]
-
-
-def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False) -> FitReceipt:
+def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False, cluster: Cluster | None = None) -> FitReceipt:
     """Fit each head on the training split and measure it on the test split; with `only_stored`, leave out those not fitted before.
+
+    Parameters
+    ----------
+    cluster : whose workers share the work where there is much; this process alone by default.
 
     Raises
     ------
     StoreError : nothing was extracted yet.
-    DataError : no mask yet.
+    DataError : no mask yet, labels that are no numbers where numbers are asked for, or a fit that diverged.
     """
     started = time.monotonic()
     features = feature_set_of(spec)
-    if spec.labels == "none" or not any(features.index()["label"].to_pylist()):
+    if spec.labels == "none" or not features.classes:
         why = "Labels were not asked for" if spec.labels == "none" else "The source has no class folders"
         return FitReceipt((), 0, (f"{why}, so no head was fitted.",), time.monotonic() - started)
     mask = selection.load_latest(masks_of(spec, features))
     if mask is None:
         raise DataError(f"{features.uri} has no mask under this rule yet. Run `trunkline select` first.")
-    data = _labelled(features)
-    why = _why_no_head(data)
+    data = labelled(features, spec.target)
+    why = why_no_head(data)
     if why:
         return FitReceipt((), 0, (f"{why}, so no head was fitted.",), time.monotonic() - started)
-    store = FeatureStore.open(Location.of(spec.store))
+    fitting = Fitting(spec, features, mask, data, progress, cluster)
     heads, fitted = [], 0
     for number, head in enumerate(spec.heads):
         progress(Step("fit", number, len(spec.heads), head.kind))
-        location = store.beside("heads", features.feature_set) / _key(head, data, mask, features, spec.seed)
-        found = artifact.load(location)
-        if found is None and only_stored:
-            continue
-        if found is None:
-            predictions = store.beside("predictions", features.feature_set) / f"{location.name}.parquet"
-            found = _fit_one(head, data, mask, features, spec.seed, location, predictions)
+        found = artifact.load(fitting.place_of(head))
+        if found is None and not only_stored:
+            found = fitting.fit(head)
             fitted += 1
-        heads.append(found)
+        if found is not None:
+            heads.append(found)
     progress(Step("fit", len(spec.heads), len(spec.heads)))
-    return FitReceipt(heads, fitted, _notes(data), time.monotonic() - started)
+    notes = [*notes_of(data), *(f"{head.kind}: {note}" for head in heads for note in head.notes)]
+    return FitReceipt(heads, fitted, notes, time.monotonic() - started)
 
 
-def _labelled(features: Features) -> _Data:
-    index = features.index()
-    labels, digests = np.asarray(index["label"].to_pylist(), object), np.asarray(index["sha256"].to_pylist(), object)
-    training, test = (_positions(features, split, labels) for split in ("train", "test"))
-    classes = tuple(sorted(set(labels[training])))
-    numbers = {name: number for number, name in enumerate(classes)}
-    known = test[[label in numbers for label in labels[test]]]
-    trained = set(digests[training])
-    fresh = known[[digest not in trained for digest in digests[known]]]
-    codes = [np.array([numbers[label] for label in labels[rows]], np.int64) for rows in (training, fresh)]
-    rows = index["row"].to_numpy()
-    strangers = Counter(label for label in labels[test] if label not in numbers)
-    return _Data(classes, rows[training], codes[0], rows[fresh], codes[1], len(known) - len(fresh), strangers)
+@dataclass
+class Fitting:
+    """The heads of one feature set under one mask.
 
+    Parameters
+    ----------
+    data : whose rows they learn from.
+    cluster : whose workers are asked where there is much to do.
+    """
 
-def _why_no_head(data: _Data) -> str:
-    """What is missing to fit and measure a head; '' where nothing is."""
-    if len(data.classes) < 2:
-        return f"A head needs at least two classes, and the training split has {len(data.classes)} ({', '.join(data.classes)})"
-    if not len(data.test):
-        gone = f"{data.left_out} test images equal training images byte for byte, {sum(data.strangers.values())} are of unknown classes"
-        return f"No test image is left to measure heads on ({gone})"
-    return ""
+    spec: RunSpec
+    features: Features
+    mask: Mask
+    data: Labelled
+    progress: Progress = silent
+    cluster: Cluster | None = None
+    layer: str = field(init=False)
 
+    def __post_init__(self) -> None:
+        self.layer = next(iter(self.features.layers))
+        self._store = FeatureStore.open(Location.of(self.spec.store))
 
-def _notes(data: _Data) -> list[str]:
-    notes = []
-    if data.left_out:
-        notes.append(f"{data.left_out} test images have the same bytes as a training image; they are left out of the metrics.")
-    if data.strangers:
-        names = ", ".join(sorted(data.strangers)[:5])
-        notes.append(
-            f"{sum(data.strangers.values())} test images are of classes without a training image ({names}), which no head can know; they "
-            "are left out of the metrics."
+    def place_of(self, head: HeadSpec) -> Location:
+        """Where the head lies, or will lie: named by all that goes into it."""
+        libraries = LIBRARIES.get(head.kind, ("numpy",))
+        inputs = {
+            "format": FORMAT,
+            "head": {"kind": head.kind, "spec": head.digest()},
+            "recipe": self.features.recipe.digest(),
+            "data": self.data.key(),
+            "mask": self.mask.digest,
+            "seed": self.spec.seed,
+            "libraries": {name: version(name) for name in libraries},
+        }
+        return self._store.beside("heads", self.features.feature_set) / f"{head.kind}-{digest_of(inputs)}"
+
+    def fit(self, head: HeadSpec) -> HeadArtifact:
+        """Fit it, measure it on the test split once, and write it."""
+        started = time.monotonic()
+        location = self.place_of(head)
+        log = StoredScores(location / "scores")
+        with self._training(head) as (training, executor):
+            fitted = fit_head(head, training, Work(executor, self.spec.seed, log, progress=self._within(head)))
+        outputs = self._outputs(fitted)
+        target = self.data.target
+        made = HeadArtifact(
+            location=location,
+            kind=head.kind,
+            target=target,
+            origin=self._origin(head),
+            metrics=measure(target.kind, self.data.test_truth, outputs, target.outputs, self.spec.seed),
+            chosen=fitted.chosen,
+            notes=list(fitted.notes),
+            candidates=list(fitted.candidates),
+            seconds=time.monotonic() - started,
+            training_rows=len(self.data.training),
+            test_rows=len(self.data.test),
+            left_out=self.data.left_out,
+            sha256={},
         )
-    return notes
+        place = self._store.beside("predictions", self.features.feature_set) / f"{location.name}.parquet"
+        saved = artifact.save(made, fitted, Predictions.of(target, self.data.test, self.data.test_truth, outputs), place)
+        log.clear()
+        return saved
+
+    @contextmanager
+    def _training(self, head: HeadSpec) -> Iterator[tuple[TrainingData, Executor]]:
+        kept = self.mask.layers[self.layer].kept
+        reader = self.features.view(layer=self.layer).reader
+        truth, target = self.data.training_truth, self.data.target
+        folds = folds_of(target, truth, getattr(head, "folds", 2), self.spec.seed)
+        executor = self._executor(head, len(truth) * int(kept.sum()) * 4)
+        training = TrainingData(reader, kept, int(kept.sum()), self.data.training, target, truth, folds, executor)
+        try:
+            yield training, executor
+        finally:
+            training.release()
+
+    def _executor(self, head: HeadSpec, nbytes: int) -> Executor:
+        """Workers where the data or the grid is large."""
+        grid = bool(head.axes) and head.kind not in SHARES_PASSES
+        if self.cluster is None or (nbytes <= IN_THIS_PROCESS and not grid):
+            return SerialExecutor()
+        return self.cluster.executor
+
+    def _outputs(self, fitted: FittedHead) -> NDArray[np.float64]:
+        """(n, k) of the test rows, block by block."""
+        kept = self.mask.layers[self.layer].kept
+        reader, rows = self.features.view(layer=self.layer).reader, self.data.test
+        parts = [fitted.outputs(np.asarray(reader.read(rows[a:b], kept), np.float32)) for a, b in reader.cut(rows, 16 * 2**20)]
+        return np.concatenate(parts)
+
+    def _origin(self, head: HeadSpec) -> Origin:
+        mask = self.mask.location.uri.removeprefix(self._store.root.uri).lstrip("/")
+        spec = head.model_dump(mode="json")
+        return Origin(self.features.recipe.digest(), self.layer, mask, self.mask.digest, spec, self.spec.seed)
+
+    def _within(self, head: HeadSpec) -> Progress:
+        """Steps of one head, told as those of the stage."""
+        number, count = self.spec.heads.index(head), len(self.spec.heads)
+        return lambda step: self.progress(Step("fit", number, count, f"{head.kind}: {step.note}"))
 
 
-def _positions(features: Features, split: str, labels: NDArray[np.object_]) -> NDArray[np.int64]:
-    """Where in the index the labelled live rows of a split stand."""
-    index = features.index()
-    if split not in set(index["split"].to_pylist()):
-        return np.empty(0, np.int64)
-    found = np.searchsorted(index["row"].to_numpy(), features.rows(split))
-    return found[[label is not None for label in labels[found]]]
+class StoredScores:
+    """Scores of finished candidates in the head's own folder, until the head is there."""
 
+    def __init__(self, folder: Location) -> None:
+        self._folder = folder
 
-def _key(head: HeadSpec, data: _Data, mask: Mask, features: Features, seed: int) -> str:
-    """Of all that goes into a head: features, rows, labels, mask, spec, seed, libraries."""
-    index = features.index()
-    versions = np.searchsorted(index["row"].to_numpy(), np.concatenate([data.training, data.test]))
-    inputs = {
-        "head": {"kind": head.kind, "spec": head.digest()},
-        "recipe": features.recipe.digest(),
-        "images": digest_of(index["sha256"].take(versions).to_pylist()),
-        "training": [rows_key(data.training), rows_key(data.training_codes)],
-        "test": [rows_key(data.test), rows_key(data.test_codes)],
-        "classes": data.classes,
-        "mask": mask.digest,
-        "seed": seed,
-        "libraries": {name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
-    }
-    return f"{head.kind}-{digest_of(inputs)}"
+    def get(self, key: str) -> Scores | None:
+        """What was kept, in this process or one before; damaged ones are made anew."""
+        try:
+            return Scores(**json.loads((self._folder / f"{key}.json").read()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
+    def put(self, key: str, scores: Scores) -> None:
+        """Keep it."""
+        (self._folder / f"{key}.json").write(json.dumps(asdict(scores)).encode())
 
-def _fit_one(
-    head: HeadSpec, data: _Data, mask: Mask, features: Features, seed: int, location: Location, predictions_place: Location
-) -> HeadArtifact:
-    started = time.monotonic()
-    layer = next(iter(features.layers))
-    kept = mask.layers[layer].kept
-    fitted = fit_head(head, features.read(data.training, layer, kept), data.training_codes, len(data.classes), seed)
-    probabilities = fitted.probabilities(features.read(data.test, layer, kept))
-    predicted = probabilities.argmax(axis=1)
-    made = HeadArtifact(
-        location=location,
-        kind=head.kind,
-        classes=data.classes,
-        metrics=Metrics.of(data.test_codes, predicted, len(data.classes)),
-        chosen=fitted.chosen,
-        seconds=time.monotonic() - started,
-        training_rows=len(data.training),
-        test_rows=len(data.test),
-        left_out=data.left_out,
-    )
-    artifact.save(
-        made, fitted, Predictions(data.test, data.test_codes, predicted, probabilities.max(axis=1)), predictions_place
-    )
-    return made
+    def clear(self) -> None:
+        """The head is there: its table says it all."""
+        for name in self._folder.names():
+            (self._folder / name).remove()
