@@ -135,6 +135,8 @@ def load(location: Location) -> HeadArtifact | None:
     """The artifact, or None where it was never finished. Raises CorruptStore for a damaged one."""
     try:
         said = json.loads((location / "head.json").read())
+        if "target" not in said and "classes" in said:
+            return None  # of a format before this one: fitted again under another name
         target = Target(said["target"]["kind"], tuple(said["target"]["names"]))
         parts = {
             "target": target,

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.fan_out import Executor
+from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads.protocol import Features
 from trunkline.heads.targets import Target, Truth
 
@@ -39,6 +39,30 @@ class Reader(Protocol):
 
     def __dask_tokenize__(self) -> object:
         """What names its content."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """A reader of features that are in memory already, (n, kept) float32."""
+
+    x: Features
+
+    def read(self, rows: Rows, columns: NDArray[np.bool_] | None = None) -> Features:
+        """(n, columns) of rows that ascend."""
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+            block = self.x[rows[0] : rows[-1] + 1]
+        else:
+            block = self.x[rows]
+        return block if columns is None else block[:, columns]
+
+    def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
+        """Slices of at most so many bytes, or one row."""
+        step = max(1, most_bytes // max(self.x.shape[1] * 4, 1))
+        return [(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
+
+    def __dask_tokenize__(self) -> object:
+        """The array itself: it is nobody else's."""
+        return id(self.x)
 
 
 @dataclass(frozen=True)
@@ -113,6 +137,12 @@ class TrainingData:
     executor: Executor
     standard: Standard | None = None
     held_bytes: int = HELD_BYTES
+
+    @classmethod
+    def in_memory(cls, x: Features, target: Target, truth: Truth, folds: NDArray[np.int8] | None = None) -> TrainingData:
+        """Of (n, kept) features in this process."""
+        folds = np.zeros(len(x), np.int8) if folds is None else folds
+        return cls(InMemory(x), None, x.shape[1], np.arange(len(x)), target, truth, folds, SerialExecutor())
 
     def __len__(self) -> int:
         return len(self.rows)
