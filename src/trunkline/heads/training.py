@@ -218,6 +218,7 @@ class TrainingData:
 
     @cached_property
     def token(self) -> str:
+        """What names these features: reader, columns, rows, standard."""
         said = hashlib.sha256(repr(self.reader.__dask_tokenize__()).encode())
         for array in (self.columns, self.rows, *((self.standard.mean, self.standard.deviation) if self.standard else ())):
             said.update(b"|" if array is None else np.ascontiguousarray(array).tobytes())
