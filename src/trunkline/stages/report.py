@@ -133,9 +133,7 @@ def _in_words(value: object) -> str:
 
 
 def _head(head: HeadArtifact) -> HeadResult:
-    names = ("accuracy", "macro_f1", "confusion", "precision", "recall", "f1", "support")
-    figures = {name: getattr(head.metrics, name) for name in names}
-    return HeadResult(kind=head.kind, classes=head.classes, chosen=head.chosen, seconds=head.seconds, **figures)
+    return HeadResult(head.kind, head.metrics, head.classes, head.chosen, head.seconds)
 
 
 def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:
