@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trunkline import images, selection
 from trunkline.errors import UnreadableImage
@@ -19,15 +18,13 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.reading.snapshot import QUARANTINED
 from trunkline.report.data import Effect, HeadResult, LayerResult, Mistake, Quarantined, ReportData
-from trunkline.selection import LayerMask
 from trunkline.specs import RunSpec, digest_of
 from trunkline.stages.extract import ExtractReceipt
 from trunkline.stages.fit import FitReceipt
 from trunkline.stages.select import SelectReceipt, feature_set_of
+from trunkline.stages.view import pictures_of, view_of
 from trunkline.store.feature_store import FeatureStore
 
-POINTS = 1500
-COMPONENTS = 50
 MISTAKES = 24
 
 
@@ -90,7 +87,7 @@ def _data(
     seconds: Mapping[str, float],
 ) -> ReportData:
     mask = selection.load(Location(selected.mask)).layers[selected.layer] if selected else None
-    points, labels, method = _points(features, mask)
+    view = view_of(features, mask)
     best = max(fitted.heads, key=lambda head: head.metrics.headline[1], default=None)
     work, environment = _work(features)
     return ReportData(
@@ -113,9 +110,10 @@ def _data(
         if selected and mask
         else None,
         heads=[_head(head) for head in fitted.heads],
-        points=points,
-        point_labels=labels,
-        points_method=method,
+        points=view.points,
+        point_labels=view.labels,
+        points_method=view.method,
+        pictures=pictures_of(features, view.rows, view.labels),
         mistakes=_mistakes(features, best) if best else (),
         mistakes_head=best.kind if best else "",
         notes=fitted.notes,
@@ -133,9 +131,7 @@ def _in_words(value: object) -> str:
 
 
 def _head(head: HeadArtifact) -> HeadResult:
-    names = ("accuracy", "macro_f1", "confusion", "precision", "recall", "f1", "support")
-    figures = {name: getattr(head.metrics, name) for name in names}
-    return HeadResult(kind=head.kind, classes=head.classes, chosen=head.chosen, seconds=head.seconds, **figures)
+    return HeadResult(head.kind, head.metrics, head.classes, head.chosen, head.seconds)
 
 
 def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:
@@ -147,27 +143,6 @@ def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:
             work[kind] += getattr(commit.timings, kind)
         environment = dict(commit.environment)
     return work, environment
-
-
-def _points(features: Features, mask: LayerMask | None) -> tuple[NDArray[np.float64], list[str], str]:
-    """A 2-D view of up to 1,500 images: t-SNE of the leading principal components; too few images give none."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    rows = features.rows()
-    if mask is None or len(rows) < 10:
-        return np.empty((0, 2)), [], ""
-    some = np.sort(np.random.default_rng(0).choice(rows, min(POINTS, len(rows)), replace=False))
-    x = features.read(some, columns=mask.kept) / np.sqrt(mask.variances[mask.kept]).astype(np.float32)
-    components = min(COMPONENTS, len(some) - 1, x.shape[1])
-    reduced = PCA(components, random_state=0).fit_transform(x)
-    perplexity = min(30.0, (len(some) - 1) / 3)
-    start = "pca" if components >= 2 else "random"
-    with threadpool_limits(1, user_api="openmp"):  # on a busy machine its threads spend their time waiting for each other
-        view = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(reduced)
-    labels = [label or "no label" for label in features.labels(some)]
-    return view.astype(np.float64), labels, f"t-SNE of {components} principal components, {len(some):,} images"
 
 
 def _mistakes(features: Features, head: HeadArtifact) -> Sequence[Mistake]:
