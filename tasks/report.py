@@ -43,7 +43,7 @@ def _markdown(summary: Mapping[str, Any]) -> str:
         f"| extracted now | {summary['extracted']:,}" + (f" at {speed:,.0f} images/s |" if speed else " |"),
         f"| from earlier runs | {summary['reused']:,} |",
         f"| features kept | {features['kept']:,} of {features['dim']:,} ({features['layer']}) |",
-        *(f"| macro-F1 of {head['kind']} | {head['macro_f1']:.4f} |" for head in summary["heads"]),
+        *(f"| {head['measure']} of {head['kind']} | {_score(head['score'])} |" for head in summary["heads"]),
         "",
         *(f"> {note}" for note in summary["notes"]),
         "",
@@ -51,6 +51,10 @@ def _markdown(summary: Mapping[str, Any]) -> str:
         f"Report: `{summary['report']}`",
     ]
     return "\n".join(lines)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

@@ -66,7 +66,9 @@ def test_init_writes_a_spec_that_run_takes(cli: Cli, tmp_path: Path, digits_fold
     )
     assert 0 < summary["features"]["kept"] <= 1280
     (head,) = summary["heads"]
-    assert head.keys() == {"kind", "accuracy", "macro_f1"}
+    assert head.keys() >= {"kind", "targets", "rows", "measure", "score", "accuracy", "macro_f1", "log_loss", "intervals"}
+    assert (head["measure"], head["score"]) == ("macro-F1", head["macro_f1"])
+    assert head["intervals"]["accuracy"][0] <= head["accuracy"] <= head["intervals"]["accuracy"][1]
     assert head["kind"] == "forest"
     assert len(open_features(summary["feature_set"]).rows()) == 100
     assert "<html" in Path(summary["report"]).read_text()

@@ -9,7 +9,7 @@ import typer
 from rich.console import Group
 from rich.markup import escape
 
-from trunkline.cli import show
+from trunkline.cli import filtering, show
 from trunkline.cli.app import Json, StorePath, app, err, out
 from trunkline.cli.options import takes_spec
 from trunkline.cluster import Cluster
@@ -82,29 +82,21 @@ def select(
     refit: Annotated[bool, typer.Option("--refit", help="Fit a new mask, though one is pinned.")] = False,
     as_json: Json = False,
 ) -> None:
-    with show.progress_on(err) as progress:
-        receipt = selecting.select(spec, refit, progress)
-    row = (
-        receipt.layer,
-        receipt.dim,
-        receipt.kept,
-        f"{receipt.threshold:.6g}",
-        receipt.training_rows,
-        "pinned" if receipt.cached else "new",
-    )
-    out(asdict(receipt), as_json, show.table("Mask", ("layer", "features", "kept", "threshold", "training rows", ""), [row]))
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = selecting.select(spec, refit, progress, cluster)
+    for note in receipt.notes:
+        err.print(note, markup=False)
+    out(asdict(receipt), as_json, filtering.drawn(receipt))
 
 
 @app.command(help="Fit the heads on the features that are kept, and measure them on the test split.")
 @takes_spec
 def fit(spec: RunSpec, as_json: Json = False) -> None:
-    with show.progress_on(err) as progress:
-        receipt = fitting.fit(spec, progress)
-    heads = [
-        {"kind": head.kind, "accuracy": head.metrics.accuracy, "macro_f1": head.metrics.macro_f1, "head": head.location.uri}
-        for head in receipt.heads
-    ]
-    drawn = show.table("Heads", ("kind", "accuracy", "macro_f1", "head"), [tuple(head.values()) for head in heads])
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = fitting.fit(spec, progress, cluster=cluster)
+    heads = [{"kind": head.kind, **head.metrics.summary(), "head": head.location.uri} for head in receipt.heads]
+    lines = [(head.kind, *head.metrics.headline, head.location.uri) for head in receipt.heads]
+    drawn = show.table("Heads", ("kind", "figure", "value", "head"), lines)
     for note in receipt.notes:
         err.print(note, markup=False)
     out({"heads": heads, "fitted": receipt.fitted, "notes": list(receipt.notes), "seconds": receipt.seconds}, as_json, drawn)
@@ -200,6 +192,9 @@ def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> l
         ("quarantined", features["quarantined"]),
         ("pending", features["pending"]),
         ("shards", f"{features['shards_done']} of {features['shards']} done"),
-        ("heads", ", ".join(f"{head['kind']} {head['macro_f1']:.3f}" for head in features["heads"]) or "none"),
+        (
+            "heads",
+            ", ".join(f"{head['kind']} {head['measure']} {show.score(head['score'])}" for head in features["heads"]) or "none",
+        ),
         ("size", f"{in_bytes(features['bytes'])} as {features['format']}"),
     ]

@@ -22,6 +22,7 @@ UNITS = {
     "scan": "images",
     "extract": "images",
     "select": "shards",
+    "compare": "images",
     "fit": "heads",
     "report": "pages",
     "audit": "images",
@@ -124,7 +125,7 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
         ("extracted", extracted if summary["extracted"] else f"0: nothing is new, {summary['reused']:,} from earlier runs"),
         *([("images/s", f"{speed:,.0f}")] if speed else []),
         ("features kept", f"{features['kept']:,} of {features['dim']:,} ({features['layer']})"),
-        *((f"macro-F1 {head['kind']}", f"{head['macro_f1']:.4f}") for head in summary["heads"]),
+        *((f"{head['measure']} {head['kind']}", score(head["score"])) for head in summary["heads"]),
         *(("note", note) for note in summary["notes"]),
     ]
     places = f"features  {summary['feature_set']}\nreport    {summary['report']}"
@@ -195,6 +196,11 @@ def facts(title: str, rows: Sequence[tuple[str, object]]) -> Table:
 def json_line(value: Mapping[str, Any]) -> None:
     """One JSON object as a line of stdout."""
     Console(soft_wrap=True).out(json.dumps(value, default=str), highlight=False)
+
+
+def score(value: float | None) -> str:
+    """A figure of a head; a dash where it is not known."""
+    return "–" if value is None else f"{value:.4f}"
 
 
 def in_words(reasons: Mapping[str, int]) -> str:

@@ -39,7 +39,7 @@ def fit_head(spec: HeadSpec, data: TrainingData, work: Work) -> FittedHead:
         case RidgeSpec():
             return fit_ridge(spec, data, work)
         case CentroidSpec():
-            return fit_centroid(spec, data, work)
+            return fit_centroid(data)
         case NeighboursSpec():
             return fit_neighbours(spec, data, work)
         case TreeSpec() | ForestSpec():

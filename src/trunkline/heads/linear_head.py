@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.errors import CorruptStore
-from trunkline.heads.protocol import Features
+from trunkline.heads.protocol import Candidate, Features
 from trunkline.heads.training import Standard
 
 Matrix = NDArray[np.float64]
@@ -35,6 +35,11 @@ class LinearHead:
     activation: Activation
     chosen: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    candidates: Sequence[Candidate] = ()
+
+    def __post_init__(self) -> None:
+        # safetensors writes memory as it lies; and in one order the products have the same last bits after loading
+        object.__setattr__(self, "weights", np.ascontiguousarray(self.weights, np.float64))
 
     def outputs(self, features: Features) -> Matrix:
         return activated(self.standard(features) @ self.weights[:-1] + self.weights[-1], self.activation)

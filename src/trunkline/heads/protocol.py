@@ -26,6 +26,10 @@ class FittedHead(Protocol):
     def notes(self) -> Sequence[str]:
         """What a reader must know: rows left out to fit into memory, a fit that did not converge."""
 
+    @property
+    def candidates(self) -> Sequence[Candidate]:
+        """The grid, where one was cross-validated."""
+
     def outputs(self, features: Features) -> NDArray[np.float64]:
         """(n, kept) → (n, k): probabilities of classes, rows sum to 1; a probability a label; or values, k = 1."""
 
@@ -39,6 +43,17 @@ class Scores:
 
     score: float
     loss: float
+    temperature: float = 1.0  # what scores without a scale of their own are multiplied by
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate of a grid: its settings, ready to print; mean and standard deviation of its score over the folds."""
+
+    settings: Mapping[str, str]
+    score: float
+    spread: float
+    chosen: bool
 
 
 class ScoreLog(Protocol):

@@ -41,10 +41,25 @@ class Target:
         out[np.arange(len(truth)), truth] = 1.0
         return out
 
-    def class_weights(self, truth: Truth) -> NDArray[np.float64]:
-        """(k,): rows of a class weigh n / (k · its rows), so that all classes count the same; of classes alone."""
-        counts = np.bincount(truth, minlength=self.outputs)
-        return np.where(counts > 0, len(truth) / (np.maximum(counts, 1) * max((counts > 0).sum(), 1)), 0.0)
+    def balance(self, truth: Truth) -> NDArray[np.float32] | None:
+        """Weights by which all classes count the same, n / (k · rows of the class).
+
+        Returns
+        -------
+        (k,) of a row by its class; (2, k) of a label's absence and presence; None of a regression.
+        """
+        if self.kind == "regression":
+            return None
+        if self.kind == "classes":
+            return _inverse(np.bincount(truth, minlength=self.outputs)[None, :].T, len(truth))[:, 0]
+        present = truth.sum(axis=0)
+        return _inverse(np.stack([len(truth) - present, present]).T, len(truth)).T
+
+
+def _inverse(counts: NDArray[np.floating | np.integer], rows: int) -> NDArray[np.float32]:
+    """(k, c) counts → weights; over classes down a column (c = 1), over values along a row (c = 2)."""
+    kinds = counts.shape[1] if counts.shape[1] > 1 else max(int((counts > 0).sum()), 1)
+    return np.where(counts > 0, rows / (kinds * np.maximum(counts, 1)), 0.0).astype(np.float32)
 
 
 def target_of(spec: TargetSpec, labels: Sequence[str]) -> Target:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.fan_out import Executor
+from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads.protocol import Features
 from trunkline.heads.targets import Target, Truth
 
@@ -39,6 +39,30 @@ class Reader(Protocol):
 
     def __dask_tokenize__(self) -> object:
         """What names its content."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """A reader of features that are in memory already, (n, kept) float32."""
+
+    x: Features
+
+    def read(self, rows: Rows, columns: NDArray[np.bool_] | None = None) -> Features:
+        """(n, columns) of rows that ascend."""
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+            block = self.x[rows[0] : rows[-1] + 1]
+        else:
+            block = self.x[rows]
+        return block if columns is None else block[:, columns]
+
+    def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
+        """Slices of at most so many bytes, or one row."""
+        step = max(1, most_bytes // max(self.x.shape[1] * 4, 1))
+        return [(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
+
+    def __dask_tokenize__(self) -> object:
+        """The array itself: it is nobody else's."""
+        return id(self.x)
 
 
 @dataclass(frozen=True)
@@ -114,6 +138,12 @@ class TrainingData:
     standard: Standard | None = None
     held_bytes: int = HELD_BYTES
 
+    @classmethod
+    def in_memory(cls, x: Features, target: Target, truth: Truth, folds: NDArray[np.int8] | None = None) -> TrainingData:
+        """Of (n, kept) features in this process."""
+        folds = np.zeros(len(x), np.int8) if folds is None else folds
+        return cls(InMemory(x), None, x.shape[1], np.arange(len(x)), target, truth, folds, SerialExecutor())
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -129,8 +159,12 @@ class TrainingData:
         whose worker died.
         """
         job = _Pass(function, state, self.reader, self.columns, self.standard, self._token, self.held_bytes)
-        found = dict(self.executor.map(_of_group, job, self._groups))
-        return _added([found[number] for number in sorted(found)])
+        total, waiting = _Total(), dict[int, Sums]()
+        for number, sums in self.executor.map(_of_group, job, self._groups):
+            waiting[number] = sums
+            while total.parts in waiting:
+                total.add(waiting.pop(total.parts))
+        return total.sums
 
     def blocks(self) -> Iterator[Block]:
         """All blocks in row order, read in this process."""
@@ -231,12 +265,12 @@ _holding: dict[str, Any] = {"token": "", "bytes": 0}
 def _of_group(job: _Pass, numbered: tuple[int, _Group]) -> tuple[int, Sums]:
     number, group = numbered
     start = group.cuts[0][0]
-    parts = []
+    total = _Total()
     for first, last in group.cuts:
         inside = slice(first - start, last - start)
         x = _features(job, first, last, group.rows[inside])
-        parts.append(job.function(Block(first, x, group.truth[inside], group.folds[inside]), job.state))
-    return number, _added(parts)
+        total.add(job.function(Block(first, x, group.truth[inside], group.folds[inside]), job.state))
+    return number, total.sums
 
 
 def _features(job: _Pass, first: int, last: int, rows: Rows) -> Features:
@@ -260,10 +294,20 @@ def _forget() -> None:
         _holding.update(token="", bytes=0)
 
 
-def _added(parts: Sequence[Sums]) -> Sums:
-    """Element by element, in order."""
-    total = [np.copy(value) if isinstance(value, np.ndarray) else value for value in parts[0]]
-    for part in parts[1:]:
+class _Total:
+    """Sums added up one after the other, element by element; what comes as float32 is added up in float64."""
+
+    def __init__(self) -> None:
+        self.parts, self._sums = 0, list[Any]()
+
+    @property
+    def sums(self) -> Sums:
+        return tuple(self._sums)
+
+    def add(self, part: Sums) -> None:
+        self.parts += 1
+        if not self._sums:
+            self._sums = [np.array(value, np.float64) if np.ndim(value) else value for value in part]
+            return
         for place, value in enumerate(part):
-            total[place] += value
-    return tuple(total)
+            self._sums[place] += value

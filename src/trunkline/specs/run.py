@@ -61,6 +61,12 @@ class RunSpec(Spec):
     runtime: Literal["auto", "openvino", "tensorflow"] = Field("auto", description="openvino on CPUs, tensorflow on GPUs")
     max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0, description="stop when more of the images cannot be read")
     max_removed_fraction: float = Field(0.10, ge=0.0, le=1.0, description="stop a scan that would remove more of a dataset")
+    drift_warning: float = Field(
+        0.5,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="warn of a batch whose mean features lie further from the training images', in their standard deviations",
+    )
     seed: int = Field(0, description="of cross-validation folds and forests")
 
     @field_validator("layers", "heads")

@@ -91,7 +91,7 @@ def _data(
 ) -> ReportData:
     mask = selection.load(Location(selected.mask)).layers[selected.layer] if selected else None
     points, labels, method = _points(features, mask)
-    best = max(fitted.heads, key=lambda head: head.metrics.macro_f1, default=None)
+    best = max(fitted.heads, key=lambda head: head.metrics.headline[1], default=None)
     work, environment = _work(features)
     return ReportData(
         dataset=features.dataset.name,
@@ -133,7 +133,9 @@ def _in_words(value: object) -> str:
 
 
 def _head(head: HeadArtifact) -> HeadResult:
-    return HeadResult(kind=head.kind, classes=head.classes, chosen=head.chosen, seconds=head.seconds, **vars(head.metrics))
+    names = ("accuracy", "macro_f1", "confusion", "precision", "recall", "f1", "support")
+    figures = {name: getattr(head.metrics, name) for name in names}
+    return HeadResult(kind=head.kind, classes=head.classes, chosen=head.chosen, seconds=head.seconds, **figures)
 
 
 def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:

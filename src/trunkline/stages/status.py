@@ -74,6 +74,6 @@ def _feature_set(root: FeatureStore, dataset: Dataset, features: FeatureSet) -> 
         "removed": counted.counts.removed,
         "shards_done": len(done),
         "shards": sum(1 for _ in plan(manifest.spans, features.layout.rows_per_shard)),
-        "heads": [{"kind": head.kind, "accuracy": head.metrics.accuracy, "macro_f1": head.metrics.macro_f1} for head in heads],
+        "heads": [{"kind": head.kind, **head.metrics.summary()} for head in heads],
         "bytes": features.location.size(),
     }
