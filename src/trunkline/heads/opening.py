@@ -105,9 +105,9 @@ def open_head(location: Location, store: Location, recipe: str, widths: Mapping[
     """
     said = _said(location)
     try:
-        target, layer, kind = _target(said["target"]), str(said["layer"]), str(said["kind"])
-        mask_place, mask_digest, of = str(said["mask"]["uri"]), str(said["mask"]["digest"]), str(said["recipe"])
-        files = {str(name): str(sha256) for name, sha256 in said["files"].items()}
+        target, kind, origin = _target(said["target"]), str(said["kind"]), said["origin"]
+        mask_place, mask_digest, layer, of = (str(origin[name]) for name in ("mask", "mask_digest", "layer", "recipe"))
+        files = {str(name): str(sha256) for name, sha256 in said["sha256"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptStore(f"{location}/head.json lacks what a head needs ({error!r}). {REFIT}") from error
     if of != recipe or layer not in widths:

@@ -121,6 +121,14 @@ def predict_rows(
     )
 
 
+def last_environment(features: Features) -> Mapping[str, str]:
+    """Of the last committed shard: runtime, batch, versions."""
+    environment: Mapping[str, str] = {}
+    for commit in features.commits():
+        environment = commit.environment
+    return environment
+
+
 def _said_of_rows(features: Features, head: OpenHead, rows: NDArray[np.int64]) -> dict[str, str]:
     return said_of(features, head) | {"trunkline.rows": rows_key(rows)}
 

@@ -28,7 +28,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.sources import IMAGE_SUFFIXES, Source, source_of
 from trunkline.specs import ColumnsSpec, EngineSpec, RunSpec
-from trunkline.stages.predict import SHOWN, head_of, said_of
+from trunkline.stages.predict import SHOWN, head_of, last_environment, said_of
 
 LISTED = 100  # unreadable images in a receipt; a file lists all
 
@@ -111,9 +111,7 @@ def _source(images: str, kind: str, columns: ColumnsSpec) -> Source:
 
 def _backbone(features: Features, store: Location) -> tuple[Compiled, str]:
     """As the last shard was extracted: the batch and runtime of its commit record."""
-    environment: Mapping[str, str] = {}
-    for commit in features.commits():
-        environment = commit.environment
+    environment = last_environment(features)
     backbone = committed_backbone(store, features.recipe, environment.get("batch"))
     return backbone, environment.get("runtime", "openvino")
 

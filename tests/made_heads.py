@@ -1,0 +1,91 @@
+"""Heads made by hand: real files in a real store, without a fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trunkline import open_features, selection
+from trunkline.heads.linear_head import Activation, LinearHead
+from trunkline.heads.protocol import FittedHead
+from trunkline.heads.training import Standard
+from trunkline.locations import Location
+from trunkline.reader import Features
+
+DIGEST = "0123456789abcdef"
+
+
+def mask_of(features: Features, store: Path) -> selection.Mask:
+    """The only mask of a feature set."""
+    dataset, recipe = features.uri.rsplit("/", 2)[-2:]
+    (rule,) = (store / "masks" / dataset / recipe).iterdir()
+    mask = selection.load_latest(Location.of(rule))
+    assert mask is not None
+    return mask
+
+
+def linear(features: Features, store: Path, kind: str = "softmax", seed: int = 0) -> LinearHead:
+    """Standardised by the training rows; weights of a ridge on the classes' indicators, so that it predicts well."""
+    mask = mask_of(features, store)
+    layer = next(iter(features.layers))
+    x, labels = features.numpy("train", columns=mask.layers[layer].kept)
+    names = sorted(set(labels))
+    deviation = x.std(axis=0)
+    standard = Standard(x.mean(axis=0), np.where(deviation > 0, deviation, 1).astype(np.float32))
+    z = np.column_stack([standard(x), np.ones(len(x))]).astype(np.float64)
+    y = (np.array(labels)[:, None] == np.array(names)).astype(np.float64)
+    if kind == "regression":
+        y = np.array([[float(label)] for label in labels])
+    weights = np.linalg.solve(z.T @ z + 100.0 * np.eye(z.shape[1]), z.T @ y)
+    scale = {"softmax": 6.0, "multilabel": 6.0}.get(kind, 1.0)
+    weights = weights * scale + np.random.default_rng(seed).normal(0, 1e-3, weights.shape)
+    if kind == "multilabel":
+        weights[-1] -= 0.5 * scale
+    activations: dict[str, Activation] = {"multilabel": "sigmoid", "regression": "identity"}
+    return LinearHead(standard, weights, activations.get(kind, "softmax"))
+
+
+def write_head(
+    store: Path, features: Features, fitted: FittedHead, kind: str = "softmax", target: str = "classes", digest: str = DIGEST, **said: Any
+) -> Location:
+    """Write a head with everything that `head.json` holds of it; `said` replaces parts."""
+    mask = mask_of(features, store)
+    dataset, recipe = features.uri.rsplit("/", 2)[-2:]
+    location = Location.of(store / "heads" / dataset / recipe / f"{kind}-{digest}")
+    files = fitted.files()
+    for name, content in files.items():
+        (location / name).write(content)
+    names = ["value"] if target == "regression" else sorted(set(features.numpy("train")[1]))
+    content: dict[str, Any] = {
+        "kind": kind,
+        "target": {"kind": target, "names": names},
+        "origin": {
+            "recipe": recipe,
+            "layer": next(iter(features.layers)),
+            "mask": mask.location.uri.removeprefix(f"{store}/"),
+            "mask_digest": mask.digest,
+            "spec": {},
+            "seed": 0,
+        },
+        "metrics": {},
+        "candidates": [],
+        "chosen": {},
+        "notes": [],
+        "seconds": 0.0,
+        "training_rows": 0,
+        "test_rows": 0,
+        "left_out": 0,
+        "sha256": {name: hashlib.sha256(each).hexdigest() for name, each in files.items()},
+    }
+    (location / "head.json").write(json.dumps(content | said).encode())
+    return location
+
+
+def with_head(store: Path, kind: str = "softmax", target: str = "classes", digest: str = DIGEST) -> Location:
+    """A linear head of the store's only feature set."""
+    features = open_features(store)
+    return write_head(store, features, linear(features, store, kind if target == "classes" else target), kind, target, digest)
