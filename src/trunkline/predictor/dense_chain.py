@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.heads.dense_layers import ACTIVATIONS
 from trunkline.heads.linear_head import LinearHead
+from trunkline.heads.mlp import Mlp
 from trunkline.heads.opening import OpenHead
 from trunkline.heads.training import Standard
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,17 @@ def chain_of(head: OpenHead) -> Sequence[DenseLayer]:
     (x − mean) / deviation @ W + b is x @ (W / deviation) + (b − mean / deviation @ W), and a column that the mask drops has weight 0. Sums
     are taken in float64, so that only the last rounding, to float32, is lost.
     """
-    if not isinstance(head.fitted, LinearHead):
+    fitted = head.fitted
+    if isinstance(fitted, LinearHead):
+        standard, layers, last = fitted.standard, [(fitted.weights[:-1], fitted.weights[-1])], fitted.activation
+    elif isinstance(fitted, Mlp):
+        standard, layers, last = fitted.layers.standard, list(fitted.layers.layers), ACTIVATIONS[head.target.kind]
+    else:
         return ()
-    weights, bias = folded(head.fitted.standard, head.fitted.weights[:-1], head.fitted.weights[-1])
-    activation = "linear" if head.fitted.activation == "identity" else head.fitted.activation
-    return (DenseLayer.of(spread(weights, head.columns), bias, activation),)
+    first, bias = folded(standard, *layers[0])
+    layers[0] = (spread(first, head.columns), bias)
+    names = [*["relu"] * (len(layers) - 1), "linear" if last == "identity" else last]
+    return tuple(DenseLayer.of(*numbers, name) for numbers, name in zip(layers, names, strict=True))
 
 
 def folded(standard: Standard, weights: Matrix, bias: Matrix) -> tuple[Matrix, Matrix]:

@@ -130,9 +130,9 @@ def reduced(graph: Graph, kind: str, value: Value, keep: bool, base: str) -> Val
     inner = len(value.shape) - 1
     shape = (*([1] * inner if keep else []), value.shape[-1])
     if value.first:
-        made = graph.node(kind, [value.first], base, axes=list(range(2, 2 + inner)), keepdims=int(keep))
+        made = graph.reduce(kind, value.first, range(2, 2 + inner), keep, base)
         return Value(shape, first=made) if keep else Value(shape, made)
-    return Value(shape, graph.node(kind, [graph.last(value)], base, axes=list(range(1, 1 + inner)), keepdims=int(keep)))
+    return Value(shape, graph.reduce(kind, graph.last(value), range(1, 1 + inner), keep, base))
 
 
 def zero_padding(graph: Graph, layer: Any, inputs: list[Value]) -> Value:

@@ -89,6 +89,12 @@ class Graph:
         self.inputs.append(self.onnx.helper.make_tensor_value_info(self.name(name), kind, list(shape)))
         return name
 
+    def reduce(self, kind: str, tensor: str, axes: Sequence[int], keep: bool, base: str) -> str:
+        """ReduceMean, ReduceMax, ReduceL2; since opset 18 the axes are an input."""
+        if self.opset < 18:
+            return self.node(kind, [tensor], base, axes=list(axes), keepdims=int(keep))
+        return self.node(kind, [tensor, self.constant(list(axes), f"{base}/axes")], base, keepdims=int(keep))
+
     def last(self, value: Value) -> str:
         """Its tensor with channels last."""
         if not value.last:
