@@ -150,7 +150,7 @@ class Graph:
         if any(node.domain for node in self.nodes):
             domains.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
         model = helper.make_model(graph, opset_imports=domains, producer_name="trunkline")
-        model.ir_version = IR_VERSION
+        model.ir_version = max(IR_VERSION, 9 if self.opset > 18 else 0, 10 if self.opset > 20 else 0)
         helper.set_model_props(model, dict(metadata))
         self.onnx.checker.check_model(model, full_check=True)
         return model
