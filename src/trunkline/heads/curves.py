@@ -14,8 +14,9 @@ from trunkline.fan_out import SerialExecutor
 from trunkline.heads.linear import CANDIDATE, NOBODY, Fit, Problem, solve
 from trunkline.heads.linear_head import LinearHead
 from trunkline.heads.protocol import Features, Work
-from trunkline.heads.ridge import MOST_FEATURES, Grams
+from trunkline.heads.ridge import Grams
 from trunkline.heads.scoring import counted, score_of
+from trunkline.heads.spectrum import MOST_FEATURES
 from trunkline.heads.targets import Truth
 from trunkline.heads.training import TrainingData, standard_of
 

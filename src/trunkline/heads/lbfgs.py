@@ -7,6 +7,7 @@ Wolfe conditions (A. Lewis, M. Overton, "Nonsmooth optimization via quasi-Newton
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +43,17 @@ class Minimiser:
     start : (d,) float64.
     stop : when it is done.
     memory : pairs of steps and gradient changes that are kept.
+    precondition : gives an approximate inverse Hessian times a gradient; what is known of the function before the first step.
     """
 
-    def __init__(self, start: Vector, stop: Stop, memory: int = 10) -> None:
+    def __init__(
+        self, start: Vector, stop: Stop, memory: int = 10, precondition: Callable[[Vector], Vector] | None = None
+    ) -> None:
         self.point = np.array(start, np.float64)  # where value and gradient are wanted
         self.best, self.value, self.iterations = self.point, np.inf, 0
         self.done, self.converged = False, False
-        self._stop = stop
+        self._stop, self._precondition = stop, precondition or _unchanged
+        self._known = precondition is not None
         self._pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=memory)
         self._gradient: Vector = np.zeros(0)
         self._direction: Vector = np.zeros(0)
@@ -105,7 +110,7 @@ class Minimiser:
             self._pairs.clear()
             self._direction = -self._gradient
             self._slope = -float(self._gradient @ self._gradient)
-        self._step = 1.0 if self._pairs else 1.0 / max(float(np.linalg.norm(self._gradient)), 1e-12)
+        self._step = 1.0 if self._pairs or self._known else 1.0 / max(float(np.linalg.norm(self._gradient)), 1e-12)
         self._low, self._high, self._steps = 0.0, np.inf, 0
         self.point = self.best + self._step * self._direction
 
@@ -117,9 +122,14 @@ class Minimiser:
             factor = float(step @ out) / curvature
             out -= factor * change
             factors.append(factor)
+        out = self._precondition(out)
         if self._pairs:
             _, change, curvature = self._pairs[-1]
-            out *= curvature / float(change @ change)
+            out *= curvature / float(change @ self._precondition(change))
         for (step, change, curvature), factor in zip(self._pairs, reversed(factors), strict=True):
             out += (factor - float(change @ out) / curvature) * step
         return out
+
+
+def _unchanged(vector: Vector) -> Vector:
+    return vector

@@ -20,6 +20,7 @@ from trunkline.heads.linear_head import Activation, LinearHead, Matrix
 from trunkline.heads.losses import LOSSES, Loss
 from trunkline.heads.protocol import Candidate, Scores, Work
 from trunkline.heads.scoring import counted, score_of
+from trunkline.heads.spectrum import Spectrum, spectrum_of
 from trunkline.heads.targets import Target
 from trunkline.heads.training import Block, Standard, Sums, TrainingData
 from trunkline.progress import Step
@@ -60,6 +61,12 @@ class Problem:
     loss: Loss
     weights: NDArray[np.float32] | None
     calibrated: bool  # scores have no scale of their own: a temperature is found on held-out rows
+
+    @property
+    def curvature(self) -> float:
+        """Roughly of the loss by a score, half way."""
+        k = self.target.outputs
+        return {"softmax": (1.0 - 1.0 / k) / (2.0 * k), "logistic": 0.125, "squared_hinge": 1.0, "squared": 2.0}[self.loss]
 
 
 @dataclass(frozen=True)
@@ -126,8 +133,11 @@ def solve(
     shape = (data.width + 1, data.target.outputs)
     counts = np.bincount(data.folds, minlength=128)
     rows = {fit: len(data) - (int(counts[fit.fold]) if fit.fold != NOBODY else 0) for fit in fits}
+    spectrum = spectrum_of(data) if fits else None
     for some in _few_enough(fits, shape):
-        running = {fit: Minimiser((starts or {}).get(fit, np.zeros(shape)).ravel(), stop, MEMORY) for fit in some}
+        running = {
+            fit: _minimiser(fit, problem, (starts or {}).get(fit, np.zeros(shape)), stop, spectrum, rows[fit]) for fit in some
+        }
         held: dict[Fit, Scores | None] = {}
         passes = 0
         while running:
@@ -146,6 +156,11 @@ def solve(
             left = f", {len(running)} of {len(some)} fits left" if len(some) > 1 else ""
             work.progress(Step("fit", 0, None, f"{what}: pass {passes}{left}"))
     return found
+
+
+def _minimiser(fit: Fit, problem: Problem, start: Matrix, stop: Stop, spectrum: Spectrum | None, rows: int) -> Minimiser:
+    inverse = spectrum.inverse(problem.curvature, 1.0 / (fit.c * rows), problem.target.outputs) if spectrum else None
+    return Minimiser(start.ravel(), stop, MEMORY, inverse)
 
 
 def gradients_of(block: Block, state: _State) -> Sums:

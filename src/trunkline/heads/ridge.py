@@ -18,12 +18,11 @@ from trunkline.heads.linear import FINAL, NOBODY, Fit, Problem, solve
 from trunkline.heads.linear_head import Activation, LinearHead, Matrix
 from trunkline.heads.protocol import Candidate, Work
 from trunkline.heads.scoring import counted, score_of
+from trunkline.heads.spectrum import MOST_FEATURES
 from trunkline.heads.targets import Target
 from trunkline.heads.training import Block, Standard, Sums, TrainingData
 from trunkline.progress import Step
 from trunkline.specs import RidgeSpec
-
-MOST_FEATURES = 8192  # of a Gram matrix: 512 MiB in float64
 
 
 @dataclass(frozen=True)

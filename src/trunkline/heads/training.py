@@ -179,6 +179,14 @@ class TrainingData:
         """These training places, ascending, as data of their own."""
         return replace(self, rows=self.rows[places], truth=self.truth[places], folds=self.folds[places])
 
+    def spread(self, rows: int) -> TrainingData:
+        """Whole blocks, evenly spread, of at least so many rows in all, or all of them: cheaper to read than rows at random."""
+        wanted = -(-rows * len(self._cuts) // max(len(self), 1))
+        if wanted >= len(self._cuts):
+            return self
+        chosen = np.linspace(0, len(self._cuts) - 1, wanted).round().astype(int).tolist()
+        return self.subset(np.concatenate([np.arange(*self._cuts[number]) for number in chosen]))
+
     def sampled(self, most_bytes: int, seed: int) -> TrainingData:
         """Itself where it fits; else as many rows as fit, drawn at random, of classes each in proportion and at least one."""
         most = max(most_bytes // (self.width * 4), 2)

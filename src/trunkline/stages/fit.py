@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trunkline import selection
 from trunkline.cluster import Cluster
@@ -27,7 +27,7 @@ class FitReceipt:
     fitted: int
     notes: Sequence[str]
     seconds: float
-    curves: Curves = Curves()
+    curves: Curves = field(default_factory=Curves)
 
 
 def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False, cluster: Cluster | None = None) -> FitReceipt:

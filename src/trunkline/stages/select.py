@@ -113,7 +113,8 @@ def select_from(
     if rule.duplicates is not None:
         search = DuplicateSearch(features, rows, rule.duplicates, cluster, progress)
         layers = search.without_duplicates(layers, together)
-    mask = selection.create(folder, len(rows), layers, features.recipe.digest(), features.snapshot.rows)
+    count = next(iter(together.values())).count
+    mask = selection.create(folder, count, layers, features.recipe.digest(), features.snapshot.rows)
     found = measured(features, mask, batches, drift_warning)
     return _receipt(features, mask, started, found, fitted=True, before=pinned)
 
