@@ -38,9 +38,11 @@ def chain_of(head: OpenHead) -> Sequence[DenseLayer]:
     """
     fitted = head.fitted
     if isinstance(fitted, LinearHead):
-        standard, layers, last = fitted.standard, [(fitted.weights[:-1], fitted.weights[-1])], fitted.activation
+        standard, last = fitted.standard, fitted.activation
+        layers: list[tuple[Matrix, Matrix]] = [(fitted.weights[:-1], fitted.weights[-1])]
     elif isinstance(fitted, Mlp):
-        standard, layers, last = fitted.layers.standard, list(fitted.layers.layers), ACTIVATIONS[head.target.kind]
+        standard, last = fitted.layers.standard, ACTIVATIONS[head.target.kind]
+        layers = [(kernel, bias) for kernel, bias in fitted.layers.layers]
     else:
         return ()
     first, bias = folded(standard, *layers[0])

@@ -22,7 +22,7 @@ def activated(graph: Graph, layer: Any, value: Value) -> Value:
     return ACTIVATIONS[name](graph, value, f"{layer.name}/{name}")
 
 
-def _plain(kind: str, **attributes: float) -> Callable[[Graph, Value, str], Value]:
+def _plain(kind: str, **attributes: Any) -> Callable[[Graph, Value, str], Value]:
     return lambda graph, value, base: graph.each(value, kind, base=base, **attributes)
 
 

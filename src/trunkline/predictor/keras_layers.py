@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trunkline.errors import BackboneError
 from trunkline.predictor.keras_activations import activated
+from trunkline.predictor.keras_convolutions import (
+    Emit,
+    bias_of,
+    convolution,
+    cropping,
+    depthwise,
+    numbers_of,
+    pooling,
+    separable,
+    unknown,
+    zero_padding,
+)
 from trunkline.predictor.onnx_graph import Graph, Value
-
-Emit = Callable[[Graph, Any, list[Value]], Value]
-
-
-def unknown(layer: Any, what: str) -> BackboneError:
-    return BackboneError(
-        f"The layer {layer.name!r} ({type(layer).__name__}) cannot be written as ONNX: {what}. "
-        "Bring the network as an ONNX file instead."
-    )
-
-
-def convolution(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    kernel = np.transpose(_numbers(layer.kernel), (3, 2, 0, 1))
-    made = _convolved(graph, layer, graph.floats(inputs[0]), kernel, _bias(layer), layer.groups)
-    return activated(graph, layer, made)
-
-
-def depthwise(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    made = _convolved(graph, layer, graph.floats(inputs[0]), _depthwise(layer.kernel), _bias(layer), inputs[0].shape[-1])
-    return activated(graph, layer, made)
-
-
-def separable(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    spread = _convolved(graph, layer, graph.floats(inputs[0]), _depthwise(layer.depthwise_kernel), None, inputs[0].shape[-1])
-    pointwise = np.transpose(_numbers(layer.pointwise_kernel), (3, 2, 0, 1))
-    tensors = [graph.first(spread), graph.constant(pointwise, f"{layer.name}/pointwise")]
-    if (bias := _bias(layer)) is not None:
-        tensors.append(graph.constant(bias, f"{layer.name}/bias"))
-    made = Value((*spread.shape[:2], len(pointwise)), first=graph.node("Conv", tensors, layer.name))
-    return activated(graph, layer, made)
 
 
 def dense(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
     value = graph.floats(inputs[0])
-    kernel, bias = graph.constant(_numbers(layer.kernel), f"{layer.name}/kernel"), _bias(layer)
+    kernel, bias = graph.constant(numbers_of(layer.kernel), f"{layer.name}/kernel"), bias_of(layer)
     shape = (*value.shape[:-1], int(layer.kernel.shape[-1]))
     if len(value.shape) == 1:
         tensors = [graph.last(value), kernel, *([] if bias is None else [graph.constant(bias, f"{layer.name}/bias")])]
@@ -57,9 +37,9 @@ def dense(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
 def batch_normalization(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
     value = graph.floats(inputs[0])
     _last_axis(layer, value)
-    mean, variance = _numbers(layer.moving_mean), _numbers(layer.moving_variance)
-    gamma = _numbers(layer.gamma) if layer.scale else np.ones_like(mean)
-    beta = _numbers(layer.beta) if layer.center else np.zeros_like(mean)
+    mean, variance = numbers_of(layer.moving_mean), numbers_of(layer.moving_variance)
+    gamma = numbers_of(layer.gamma) if layer.scale else np.ones_like(mean)
+    beta = numbers_of(layer.beta) if layer.center else np.zeros_like(mean)
     if value.is_map:
         numbers = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
         names = [graph.constant(each, f"{layer.name}/{name}") for name, each in numbers.items()]
@@ -75,8 +55,8 @@ def layer_normalization(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
     if getattr(layer, "rms_scaling", False):
         raise unknown(layer, "rms_scaling")
     width = value.shape[-1]
-    numbers = [_numbers(layer.gamma) if layer.scale else np.ones(width, np.float32)]
-    numbers += [_numbers(layer.beta)] if layer.center else []
+    numbers = [numbers_of(layer.gamma) if layer.scale else np.ones(width, np.float32)]
+    numbers += [numbers_of(layer.beta)] if layer.center else []
     names = [graph.constant(each, f"{layer.name}/numbers") for each in numbers]
     made = graph.node("LayerNormalization", [graph.last(value), *names], layer.name, axis=-1, epsilon=float(layer.epsilon))
     return Value(value.shape, made)
@@ -90,7 +70,7 @@ def rescaling(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
 def normalization(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
     if getattr(layer, "invert", False):
         raise unknown(layer, "invert")
-    mean, variance = (np.asarray(_numbers(each), np.float64).reshape(-1) for each in (layer.mean, layer.variance))
+    mean, variance = (np.asarray(numbers_of(each), np.float64).reshape(-1) for each in (layer.mean, layer.variance))
     if mean.size not in (1, inputs[0].shape[-1]):
         raise unknown(layer, "an axis that is not the last one")
     scale = 1.0 / np.maximum(np.sqrt(variance), 1e-7)
@@ -99,23 +79,12 @@ def normalization(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
 
 
 def layer_scale(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    return graph.by_channel(inputs[0], "Mul", _numbers(layer.gamma), layer.name)
+    return graph.by_channel(inputs[0], "Mul", numbers_of(layer.gamma), layer.name)
 
 
 def custom_scale(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
     scaled = graph.by_channel(inputs[1], "Mul", np.asarray(layer.scale), layer.name)
     return combined(graph, "Add", [inputs[0], scaled], layer)
-
-
-def pooling(kind: str) -> Emit:
-    def emit(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-        value = inputs[0]
-        kernel, strides = _pair(layer.pool_size), _pair(layer.strides)
-        pads, sides = _padding(layer, value.shape[:2], kernel, strides, (1, 1))
-        made = graph.node(kind, [graph.first(value)], layer.name, kernel_shape=list(kernel), strides=list(strides), pads=pads)
-        return Value((*sides, value.shape[-1]), first=made)
-
-    return emit
 
 
 def global_pooling(kind: str) -> Emit:
@@ -133,22 +102,6 @@ def reduced(graph: Graph, kind: str, value: Value, keep: bool, base: str) -> Val
         made = graph.reduce(kind, value.first, range(2, 2 + inner), keep, base)
         return Value(shape, first=made) if keep else Value(shape, made)
     return Value(shape, graph.reduce(kind, graph.last(value), range(1, 1 + inner), keep, base))
-
-
-def zero_padding(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    value, ((top, bottom), (left, right)) = inputs[0], layer.padding
-    pads = graph.constant([0, 0, top, left, 0, 0, bottom, right], f"{layer.name}/pads")
-    height, width, channels = value.shape
-    made = graph.node("Pad", [graph.first(value), pads], layer.name)
-    return Value((height + top + bottom, width + left + right, channels), first=made)
-
-
-def cropping(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    value, ((top, bottom), (left, right)) = inputs[0], layer.cropping
-    height, width, channels = value.shape
-    bounds = [graph.constant(each, f"{layer.name}/bounds") for each in ([top, left], [height - bottom, width - right], [2, 3])]
-    made = graph.node("Slice", [graph.first(value), *bounds], layer.name)
-    return Value((height - top - bottom, width - left - right, channels), first=made)
 
 
 def merging(kind: str) -> Emit:
@@ -227,7 +180,7 @@ def elu(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
 
 
 def prelu(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
-    value, alpha = inputs[0], _numbers(layer.alpha)
+    value, alpha = inputs[0], numbers_of(layer.alpha)
     if value.first:
         alpha = np.moveaxis(alpha, -1, 0)
     return graph.each(value, "PRelu", [graph.constant(alpha, f"{layer.name}/alpha")], layer.name)
@@ -284,58 +237,6 @@ LAYERS: Mapping[str, Emit] = {
     "Subtract": merging("Sub"),
     "ZeroPadding2D": zero_padding,
 }
-
-
-def _numbers(variable: Any) -> NDArray[np.float32]:
-    return np.asarray(variable, np.float32)
-
-
-def _bias(layer: Any) -> NDArray[np.float32] | None:
-    return _numbers(layer.bias) if layer.use_bias else None
-
-
-def _depthwise(kernel: Any) -> NDArray[np.float32]:
-    """(height, width, channels, multiplier) → (channels · multiplier, 1, height, width)."""
-    turned = np.transpose(_numbers(kernel), (2, 3, 0, 1))
-    return turned.reshape(-1, 1, *turned.shape[2:])
-
-
-def _convolved(
-    graph: Graph, layer: Any, value: Value, kernel: NDArray[np.float32], bias: NDArray[np.float32] | None, groups: int
-) -> Value:
-    strides, dilations = _pair(layer.strides), _pair(layer.dilation_rate)
-    pads, sides = _padding(layer, value.shape[:2], kernel.shape[2:], strides, dilations)
-    tensors = [graph.first(value), graph.constant(kernel, f"{layer.name}/kernel")]
-    if bias is not None:
-        tensors.append(graph.constant(bias, f"{layer.name}/bias"))
-    attributes = {"strides": list(strides), "dilations": list(dilations), "pads": pads, "group": groups}
-    return Value((*sides, len(kernel)), first=graph.node("Conv", tensors, layer.name, **attributes))
-
-
-def _padding(
-    layer: Any, sides: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> tuple[list[int], tuple[int, ...]]:
-    """Pads [top, left, bottom, right] and the sides that come out. `same` puts the odd pixel after, as TensorFlow does."""
-    if layer.data_format != "channels_last":
-        raise unknown(layer, f"data_format {layer.data_format}")
-    before, after, out = [], [], []
-    for side, reach, stride, step in zip(sides, kernel, strides, dilations, strict=True):
-        span = (reach - 1) * step + 1
-        if layer.padding == "same":
-            length = -(-side // stride)
-            total = max((length - 1) * stride + span - side, 0)
-        elif layer.padding == "valid":
-            length, total = (side - span) // stride + 1, 0
-        else:
-            raise unknown(layer, f"padding {layer.padding}")
-        before.append(total // 2)
-        after.append(total - total // 2)
-        out.append(length)
-    return [*before, *after], tuple(out)
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 def _last_axis(layer: Any, value: Value) -> None:

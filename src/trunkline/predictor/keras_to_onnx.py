@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.predictor.keras_layers import LAYERS, combined, reduced, unknown
+from trunkline.predictor.keras_convolutions import unknown
+from trunkline.predictor.keras_layers import LAYERS, combined, reduced
 from trunkline.predictor.onnx_graph import Graph, Value
 
 
@@ -45,7 +46,7 @@ def _operation(graph: Graph, node: Any, given: list[Value]) -> list[Value]:
         return converted(graph, inner, given)
     kind = type(operation).__name__
     if hasattr(operation, "compute_output_spec") and type(operation).__module__.startswith("keras.src.ops."):
-        return [_plain_operation(graph, node, kind, given)]
+        return _split(graph, node, given[0]) if kind == "Split" else [_plain_operation(graph, node, kind, given)]
     if kind not in LAYERS:
         raise unknown(operation, "layers of this kind are not among those that are known")
     return [LAYERS[kind](graph, operation, given)]
@@ -62,11 +63,27 @@ def _plain_operation(graph: Graph, node: Any, kind: str, given: list[Value]) -> 
         return given[0] if given[0].dtype == operation.dtype else graph.cast(given[0], operation.dtype)
     if kind in _REDUCED and _is_over_pixels(operation, given[0]):
         return reduced(graph, _REDUCED[kind], given[0], keep=bool(operation.keepdims), base=operation.name)
+    if kind == "Sum" and operation.axis in (-1, [-1], (-1,)) and operation.keepdims and given[0].is_map:
+        axes = graph.constant([1 if given[0].first else 3], "axes")
+        tensor = graph.node("ReduceSum", [given[0].first or given[0].last, axes], operation.name, keepdims=1)
+        shape = (*given[0].shape[:-1], 1)
+        return Value(shape, first=tensor) if given[0].first else Value(shape, tensor)
     if kind in _WITH_NUMBER and len(given) == 1 and len(numbers) == 1:
         return graph.each(graph.floats(given[0]), _WITH_NUMBER[kind], [graph.constant(float(numbers[0]))], operation.name)
     if kind in _WITH_NUMBER and len(given) == 2:
         return combined(graph, _WITH_NUMBER[kind], given, operation)
     raise unknown(operation, "this operation is none that truncated networks need")
+
+
+def _split(graph: Graph, node: Any, value: Value) -> list[Value]:
+    """A map into equal groups of channels."""
+    parts = len(node.outputs)
+    shapes = {tuple(each.shape[1:]) for each in node.outputs}
+    if not value.is_map or shapes != {(*value.shape[:-1], value.shape[-1] // parts)}:
+        raise unknown(node.operation, "it splits something other than the channels of a map into equal parts")
+    lengths = graph.constant([value.shape[-1] // parts] * parts, "lengths")
+    names = graph.nodes_out("Split", [graph.first(value), lengths], node.operation.name, outputs=parts, axis=1)
+    return [Value(shape, first=name) for shape, name in zip([*shapes] * parts, names, strict=True)]
 
 
 _REDUCED: Mapping[str, str] = {"Mean": "ReduceMean", "Max": "ReduceMax"}

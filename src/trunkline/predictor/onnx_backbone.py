@@ -71,8 +71,8 @@ def _of_known_opset(path: Path, model: Any) -> Any:
     except Exception as error:  # the converter raises RuntimeError, and what its parts raise
         words = " ".join(str(error).split())[:300]
         raise BackboneError(
-            f"{path} is of opset {version}, and cannot be brought to {OPSET}, which the predictor needs: {words}. Export it again with a newer "
-            f"opset (onnx {onnx.__version__} is here)."
+            f"{path} is of opset {version}, and cannot be brought to {OPSET}, which the predictor needs: {words}. Export it again with a "
+            f"newer opset (onnx {onnx.__version__} is here)."
         ) from error
 
 

@@ -18,8 +18,8 @@ from trunkline.predictor.onnx_graph import Graph
 IMAGES_AT_ONCE = 8
 
 
-def predictor_onnx(features: bytes, head: OpenHead, metadata: Mapping[str, str], out: Path) -> None:
-    """Write the file.
+def predictor_onnx(features: bytes, head: OpenHead, metadata: Mapping[str, str], out: Path) -> int:
+    """Write the file; its opset.
 
     Parameters
     ----------
@@ -35,6 +35,7 @@ def predictor_onnx(features: bytes, head: OpenHead, metadata: Mapping[str, str],
     append_head(graph, "features", head)
     model = graph.model(output_of(head), ["images", head.target.outputs], metadata)
     out.write_bytes(model.SerializeToString())
+    return graph.opset
 
 
 def run_onnx(path: Path, pixels: NDArray[Any]) -> NDArray[np.float32]:

@@ -100,7 +100,7 @@ def as_keras_resizes(pixels: np.ndarray, size: int) -> np.ndarray:
     rows = pixels[np.concatenate([top, bottom])].astype(np.float32)
     rows = rows[:, left] + (rows[:, right] - rows[:, left]) * across[:, None]
     upper, lower = np.split(rows, 2)
-    return upper + (lower - upper) * down[:, None, None]
+    return np.asarray(upper + (lower - upper) * down[:, None, None], np.float32)
 
 
 def neighbours(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,6 +11,8 @@ from trunkline.errors import RunError
 from trunkline.heads.targets import Target
 from trunkline.predictor.answers import LIKELY, Outputs
 
+Flags = NDArray[np.bool_]
+
 TOLERANCE = 1e-4  # of probabilities; of values relative to them, where they are above 1
 TIE = 1e-5  # probabilities this close to each other, or to the threshold of a label, have no order that float32 could keep
 
@@ -41,16 +43,16 @@ def compared(target: Target, pipeline: Outputs, answers: NDArray[np.floating]) -
     differences = np.abs(pipeline - np.asarray(answers, np.float64))
     if target.kind == "regression":
         differences /= np.maximum(1.0, np.abs(pipeline))
-        same = (differences <= TOLERANCE).all(axis=1)
-        tied = np.zeros(len(same), bool)
+        same: Flags = np.asarray((differences <= TOLERANCE).all(axis=1))
+        tied: Flags = np.zeros(len(same), bool)
     elif target.kind == "multilabel":
         flipped = (pipeline >= LIKELY) != (answers >= LIKELY)
-        same = ~flipped.any(axis=1)
-        tied = ~(flipped & (np.abs(pipeline - LIKELY) > TIE)).any(axis=1)
+        same = np.asarray(~flipped.any(axis=1))
+        tied = np.asarray(~(flipped & (np.abs(pipeline - LIKELY) > TIE)).any(axis=1))
     else:
         said = answers.argmax(axis=1)
-        same = said == pipeline.argmax(axis=1)
-        tied = pipeline.max(axis=1) - pipeline[np.arange(len(said)), said] <= TIE
+        same = np.asarray(said == pipeline.argmax(axis=1))
+        tied = np.asarray(pipeline.max(axis=1) - pipeline[np.arange(len(said)), said] <= TIE)
     largest = float(differences.max()) if np.isfinite(answers).all() else float("inf")
     return Proof(len(pipeline), int(same.sum()), int((tied & ~same).sum()), largest)
 

@@ -142,7 +142,8 @@ def _append(
         return np.concatenate([getattr(each, name) for each in trees])
 
     def inner(values: Numbers) -> list[Any]:
-        return np.where(is_leaf, 0, values).tolist()
+        found: list[Any] = np.where(is_leaf, 0, values).tolist()
+        return found
 
     return graph.node(
         "TreeEnsembleRegressor",

@@ -7,8 +7,6 @@ import hashlib
 import json
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,24 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline import images
 from trunkline.backbones.compiled import Compiled, committed_backbone
-from trunkline.errors import DataError, RunError, SpecError, UnreadableImage
+from trunkline.errors import SpecError
 from trunkline.heads.opening import OpenHead
 from trunkline.locations import Location, storage_errors_in_words
+from trunkline.predictor import making
 from trunkline.predictor.dense_chain import chain_of
 from trunkline.predictor.making import Making, made_in_its_own_process
 from trunkline.predictor.onnx_file import predictor_onnx, run_onnx
-from trunkline.predictor.onnx_graph import OPSET
 from trunkline.predictor.proof import Proof, compared, refuse_unless_proven
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.specs import Recipe
 from trunkline.stages.predict import head_of, last_environment
+from trunkline.stages.predictor_samples import is_exact, samples_of, script_proof
 
-PROVEN = 200  # images, at most
-PIXEL_BYTES = 256 * 2**20  # of them together
-PREPARED = 20  # images that prepare.py is tried on
 PREPARATION = ("size", "fit", "kernel", "antialias", "exif", "decode", "decoder", "pixels")  # of a recipe
 KERAS, ONNX, SCRIPT, SAID = "predictor.keras", "predictor.onnx", "prepare.py", "predictor.json"
 NO_KERAS = {
@@ -97,21 +92,22 @@ def export_predictor(
     store = Location(features.uri.rsplit("/", 3)[0])
     compiled = committed_backbone(store, recipe, last_environment(features).get("batch"))
     progress(Step("proof", 0, None, "reading images"))
-    samples = _samples(features, opened, compiled)
+    samples = samples_of(features, opened, compiled)
     progress(Step("proof", 0, len(samples.rows), "making the files"))
     with _staged(place, overwrite) as folder:
-        notes, keras = _made(folder, compiled, recipe, opened, samples.pixels, backbone, _metadata(features, opened))
+        notes, keras, opset = _made(folder, compiled, recipe, opened, samples.pixels, backbone, _metadata(features, opened))
+        said = _described(features, opened) | {"opset": opset, "notes": notes}
         onnx = compared(opened.target, samples.answers, run_onnx(folder / ONNX, samples.pixels))
         refuse_unless_proven(ONNX, onnx)
         proof = None if keras is None else compared(opened.target, samples.answers, keras)
         if proof:
             refuse_unless_proven(KERAS, proof)
-        shutil.copyfile(Path(images.__file__).parents[1] / "predictor" / "prepare.py", folder / SCRIPT)
-        _write_said(folder, features, opened, {"onnx": onnx, "keras": proof}, notes)
-        script = _script_proof(folder, opened, samples)
-        if _is_exact(recipe):
+        shutil.copyfile(Path(making.__file__).with_name(SCRIPT), folder / SCRIPT)
+        _write_said(folder, said, {"onnx": onnx, "keras": proof})
+        script = script_proof(folder / SCRIPT, opened, samples)
+        if is_exact(recipe):
             refuse_unless_proven(SCRIPT, script)
-        _write_said(folder, features, opened, {"onnx": onnx, "keras": proof, "prepare": script}, notes)
+        _write_said(folder, said, {"onnx": onnx, "keras": proof, "prepare": script})
         sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     progress(Step("proof", len(samples.rows), len(samples.rows)))
     return PredictorReceipt(
@@ -127,16 +123,6 @@ def export_predictor(
         notes=notes,
         seconds=time.monotonic() - started,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """Committed rows whose images are still as they were: bytes of a few, pixels of all, and what the pipeline answers."""
-
-    rows: NDArray[np.int64]
-    contents: Sequence[tuple[str, bytes]]
-    pixels: NDArray[Any]
-    answers: NDArray[np.float64]
 
 
 def _place(out: str, overwrite: bool) -> Path:
@@ -161,33 +147,6 @@ def _refuse_other_precisions(recipe: Recipe) -> None:
         )
 
 
-def _samples(features: Features, head: OpenHead, compiled: Compiled) -> _Samples:
-    """Test rows at random, or any where there are no test rows."""
-    splits = features.snapshot.codes("split")[1]
-    rows = features.rows("test") if "test" in splits else features.rows()
-    most = max(1, min(PROVEN, PIXEL_BYTES // (3 * compiled.size**2 * np.dtype(compiled.pixels).itemsize)))
-    drawn = np.sort(np.random.default_rng(0).permutation(rows)[: 2 * most])  # some of them may be gone
-    kept, contents, pixels = [], [], []
-    listed = features.snapshot.listed(drawn).to_pylist()
-    digests = features.snapshot.table(drawn, ("sha256",))["sha256"].to_pylist()
-    source = features.dataset.source
-    for row, said, sha256 in zip(drawn.tolist(), listed, digests, strict=True):
-        with contextlib.suppress(UnreadableImage):
-            content, _ = source.fetch(said["id"], said["place"])
-            if hashlib.sha256(content).hexdigest() == sha256 and len(kept) < most:
-                pixels.append(images.load(content, features.recipe))
-                kept.append(row)
-                contents += [(said["id"], content)] if len(contents) < PREPARED else []
-    if not kept:
-        raise DataError(
-            f"Not one of {len(drawn)} committed images of {features.dataset.name} is still in the source as it was, so nothing can prove the "
-            "export. Is the disk or bucket mounted?"
-        )
-    rows = np.array(kept, np.int64)
-    stored = np.asarray(features.read(rows, head.layer, head.columns), np.float32)
-    return _Samples(rows, contents, np.stack(pixels), head.fitted.outputs(stored))
-
-
 def _made(
     folder: Path,
     compiled: Compiled,
@@ -196,14 +155,13 @@ def _made(
     pixels: NDArray[Any],
     backbone: str | None,
     metadata: Mapping[str, str],
-) -> tuple[list[str], NDArray[Any] | None]:
-    """The model files; notes, and what the Keras file answers, where there is one."""
+) -> tuple[list[str], NDArray[Any] | None, int]:
+    """The model files; notes, what the Keras file answers, where there is one, and the opset of the ONNX file."""
     if not compiled.runs_on_tensorflow:
         from trunkline.predictor.onnx_backbone import features_of_onnx
 
         content = features_of_onnx(recipe, head.layer, backbone)
-        predictor_onnx(content, head, metadata, folder / ONNX)
-        return [NO_KERAS["backbone"]], None
+        return [NO_KERAS["backbone"]], None, predictor_onnx(content, head, metadata, folder / ONNX)
     if backbone is not None:
         raise SpecError(f"{recipe.backbone} is no ONNX file, and the store holds it whole: leave --backbone out.")
     chain = chain_of(head)
@@ -211,11 +169,11 @@ def _made(
         work = Path(temporary)
         order = Making(layer=head.layer, pooling=recipe.pooling, dtype=recipe.dtype)
         made_in_its_own_process(order, compiled.file("model.keras"), chain, pixels, work)
-        predictor_onnx((work / "features.onnx").read_bytes(), head, metadata, folder / ONNX)
+        opset = predictor_onnx((work / "features.onnx").read_bytes(), head, metadata, folder / ONNX)
         if not chain:
-            return [NO_KERAS["head"].format(head.kind)], None
+            return [NO_KERAS["head"].format(head.kind)], None, opset
         shutil.move(work / KERAS, folder / KERAS)
-        return [], np.load(work / "answers.npy", allow_pickle=False)
+        return [], np.load(work / "answers.npy", allow_pickle=False), opset
 
 
 def _metadata(features: Features, head: OpenHead) -> dict[str, str]:
@@ -241,41 +199,14 @@ def _described(features: Features, head: OpenHead) -> dict[str, Any]:
     }
 
 
-def _write_said(
-    folder: Path, features: Features, head: OpenHead, proofs: Mapping[str, Proof | None], notes: Sequence[str]
-) -> None:
+def _write_said(folder: Path, said: Mapping[str, Any], proofs: Mapping[str, Proof | None]) -> None:
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir()) if path.name != SAID}
-    said = {
-        **_described(features, head),
-        "input": {"name": "pixels", "shape": ["images", features.recipe.size, features.recipe.size, 3]},
-        "opset": OPSET,
+    more: dict[str, Any] = {
+        "input": {"name": "pixels", "shape": ["images", said["size"], said["size"], 3]},
         "proof": {name: asdict(proof) for name, proof in proofs.items() if proof},
-        "notes": list(notes),
         "sha256": files,
     }
-    (folder / SAID).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _script_proof(folder: Path, head: OpenHead, samples: _Samples) -> Proof:
-    """What prepare.py says of the images' own bytes."""
-    with tempfile.TemporaryDirectory(prefix="trunkline-images-") as temporary:
-        paths = []
-        for number, (image_id, content) in enumerate(samples.contents):
-            path = Path(temporary, f"{number:03d}{Path(image_id).suffix}")
-            path.write_bytes(content)
-            paths.append(path)
-        command = [sys.executable, str(folder / SCRIPT), "--json", *map(str, paths)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=temporary)
-    if ended.returncode:
-        raise RunError(f"{SCRIPT} failed on {len(paths)} images: {ended.stderr.strip()[-1000:]} Nothing was exported.")
-    said = [json.loads(line)["answers"] for line in ended.stdout.splitlines()]
-    answers = np.array([[each[name] for name in head.target.names] for each in said])
-    return compared(head.target, samples.answers[: len(answers)], answers)
-
-
-def _is_exact(recipe: Recipe) -> bool:
-    """Whether prepare.py gives the pipeline's pixels, so that it has to give its answers."""
-    return recipe.decoder == images.DECODER and recipe.decode == "exact"
+    (folder / SAID).write_text(json.dumps({**said, **more}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
