@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trunkline import open_features, selection
+from trunkline.heads import artifact
+from trunkline.heads.artifact import HeadArtifact, Origin, Predictions
 from trunkline.heads.linear_head import Activation, LinearHead
 from trunkline.heads.protocol import FittedHead
+from trunkline.heads.targets import Target
 from trunkline.heads.training import Standard
 from trunkline.locations import Location
+from trunkline.metrics import measure
 from trunkline.reader import Features
+from trunkline.specs.heads import TargetKind
 
 DIGEST = "0123456789abcdef"
 
@@ -50,42 +52,41 @@ def linear(features: Features, store: Path, kind: str = "softmax", seed: int = 0
 
 
 def write_head(
-    store: Path, features: Features, fitted: FittedHead, kind: str = "softmax", target: str = "classes", digest: str = DIGEST, **said: Any
+    store: Path,
+    features: Features,
+    fitted: FittedHead,
+    kind: str = "softmax",
+    target_kind: TargetKind = "classes",
+    digest: str = DIGEST,
 ) -> Location:
-    """Write a head with everything that `head.json` holds of it; `said` replaces parts."""
+    """Write a head as a fit does; its metrics are of some outputs."""
     mask = mask_of(features, store)
     dataset, recipe = features.uri.rsplit("/", 2)[-2:]
-    location = Location.of(store / "heads" / dataset / recipe / f"{kind}-{digest}")
-    files = fitted.files()
-    for name, content in files.items():
-        (location / name).write(content)
-    names = ["value"] if target == "regression" else sorted(set(features.numpy("train")[1]))
-    content: dict[str, Any] = {
-        "kind": kind,
-        "target": {"kind": target, "names": names},
-        "origin": {
-            "recipe": recipe,
-            "layer": next(iter(features.layers)),
-            "mask": mask.location.uri.removeprefix(f"{store}/"),
-            "mask_digest": mask.digest,
-            "spec": {},
-            "seed": 0,
-        },
-        "metrics": {},
-        "candidates": [],
-        "chosen": {},
-        "notes": [],
-        "seconds": 0.0,
-        "training_rows": 0,
-        "test_rows": 0,
-        "left_out": 0,
-        "sha256": {name: hashlib.sha256(each).hexdigest() for name, each in files.items()},
-    }
-    (location / "head.json").write(json.dumps(content | said).encode())
-    return location
+    names = ("value",) if target_kind == "regression" else tuple(sorted(set(features.numpy("train")[1])))
+    target, rows = Target(target_kind, names), features.rows("test")
+    truth, outputs = np.arange(len(rows)) % target.outputs, np.eye(target.outputs)[np.arange(len(rows)) % target.outputs]
+    if target_kind != "classes":
+        truth = outputs.astype(np.float32) if target_kind == "multilabel" else outputs[:, 0] + rows
+    made = HeadArtifact(
+        location=Location.of(store / "heads" / dataset / recipe / f"{kind}-{digest}"),
+        kind=kind,
+        target=target,
+        origin=Origin(recipe, next(iter(features.layers)), mask.location.uri.removeprefix(f"{store}/"), mask.digest, {}, 0),
+        metrics=measure(target_kind, truth, outputs, target.outputs, 0),
+        chosen={},
+        notes=(),
+        candidates=(),
+        seconds=0.0,
+        training_rows=0,
+        test_rows=len(rows),
+        left_out=0,
+        sha256={},
+    )
+    place = Location.of(store / "predictions" / dataset / recipe / f"{kind}-{digest}.parquet")
+    return artifact.save(made, fitted, Predictions.of(target, rows, truth, outputs), place).location
 
 
-def with_head(store: Path, kind: str = "softmax", target: str = "classes", digest: str = DIGEST) -> Location:
+def with_head(store: Path, kind: str = "softmax", target: TargetKind = "classes", digest: str = DIGEST) -> Location:
     """A linear head of the store's only feature set."""
     features = open_features(store)
     return write_head(store, features, linear(features, store, kind if target == "classes" else target), kind, target, digest)

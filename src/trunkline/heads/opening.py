@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline import selection
 from trunkline.errors import CorruptStore, DataError, did_you_mean
-from trunkline.heads.linear_head import LinearHead
+from trunkline.heads import artifact
+from trunkline.heads.artifact import HeadArtifact
 from trunkline.heads.protocol import Features, FittedHead
 from trunkline.heads.targets import Target
 from trunkline.locations import Location
-from trunkline.specs.heads import TargetKind
 
-LINEAR = ("softmax", "svm", "ridge", "centroid")
 REFIT = "Delete the head, then run `trunkline fit`: it is fitted again."
 
 
@@ -103,80 +99,45 @@ def open_head(location: Location, store: Location, recipe: str, widths: Mapping[
     CorruptStore : its files or its mask are damaged, missing or others than those it was fitted with.
     DataError : it was fitted on another feature set.
     """
-    said = _said(location)
-    try:
-        target, kind, origin = _target(said["target"]), str(said["kind"]), said["origin"]
-        mask_place, mask_digest, layer, of = (str(origin[name]) for name in ("mask", "mask_digest", "layer", "recipe"))
-        files = {str(name): str(sha256) for name, sha256 in said["sha256"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptStore(f"{location}/head.json lacks what a head needs ({error!r}). {REFIT}") from error
-    if of != recipe or layer not in widths:
+    saved = artifact.load(location)
+    if saved is None:
+        raise CorruptStore(f"{location}/head.json is missing, or of an earlier format. {REFIT}")
+    origin, width = saved.origin, widths.get(saved.origin.layer, 0)
+    if origin.recipe != recipe or not width:
         raise DataError(
-            f"The head {location.name} was fitted on the layer {layer} of the recipe {of}; these features are {', '.join(widths)} "
-            f"of {recipe}, on which it would give nonsense. Take a head of this feature set."
+            f"The head {saved.name} was fitted on the layer {origin.layer} of the recipe {origin.recipe}; these features are "
+            f"{', '.join(widths)} of {recipe}, on which it would give nonsense. Take a head of this feature set."
         )
-    columns = _columns(location, store / mask_place, mask_digest, layer, widths[layer])
-    fitted = _fitted(kind, {name: _file(location / name, sha256) for name, sha256 in files.items()}, target)
-    _try_out(location, fitted, int(columns.sum()), target)
-    return OpenHead(location.name, kind, target, layer, columns, mask_digest, of, fitted)
+    columns = _columns(saved, store / origin.mask, width)
+    fitted = saved.opened()
+    _try_out(saved, fitted, int(columns.sum()))
+    return OpenHead(saved.name, saved.kind, saved.target, origin.layer, columns, origin.mask_digest, recipe, fitted)
 
 
-def _said(location: Location) -> dict[str, Any]:
-    try:
-        said = json.loads((location / "head.json").read())
-    except (FileNotFoundError, ValueError) as error:
-        raise CorruptStore(f"{location}/head.json is missing or damaged. {REFIT}") from error
-    if not isinstance(said, dict):
-        raise CorruptStore(f"{location}/head.json holds no description of a head. {REFIT}")
-    return said
-
-
-def _target(said: Mapping[str, Any]) -> Target:
-    if said["kind"] not in get_args(TargetKind) or not isinstance(said["names"], Sequence) or not said["names"]:
-        raise ValueError("no target")
-    return Target(said["kind"], tuple(map(str, said["names"])))
-
-
-def _file(place: Location, sha256: str) -> bytes:
-    content = place.read() if place.exists() else b""
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise CorruptStore(f"{place} is missing, or not what was fitted (its SHA-256 differs). {REFIT}")
-    return content
-
-
-def _columns(location: Location, place: Location, digest: str, layer: str, width: int) -> NDArray[np.bool_]:
+def _columns(saved: HeadArtifact, place: Location, width: int) -> NDArray[np.bool_]:
     try:
         mask = selection.load(place)
     except FileNotFoundError as error:
         raise CorruptStore(
-            f"The mask {place} of the head {location.name} is gone, so nobody knows which columns it takes. {REFIT}"
+            f"The mask {place} of the head {saved.name} is gone, so nobody knows which columns it takes. {REFIT}"
         ) from error
+    layer, digest = saved.origin.layer, saved.origin.mask_digest
     kept = mask.layers[layer].kept if layer in mask.layers else np.empty(0, bool)
     if mask.digest != digest or len(kept) != width:
         raise DataError(
-            f"The mask {place} (digest {mask.digest}, {len(kept)} columns of {layer}) is not the one that the head {location.name} was "
+            f"The mask {place} (digest {mask.digest}, {len(kept)} columns of {layer}) is not the one that the head {saved.name} was "
             f"fitted with (digest {digest}, {width} columns): its columns would be others. {REFIT}"
         )
     return kept
 
 
-def _fitted(kind: str, files: Mapping[str, bytes], target: Target) -> FittedHead:
-    if kind in LINEAR:
-        return LinearHead.load(files)
-    from trunkline.heads.catalogue import load_head  # its libraries take seconds, and linear heads need none of them
-
-    return load_head(kind, files, target)
-
-
-def _try_out(location: Location, fitted: FittedHead, width: int, target: Target) -> None:
+def _try_out(saved: HeadArtifact, fitted: FittedHead, width: int) -> None:
     """A head of another width or other classes fails here and not in the middle of a million rows."""
     try:
         outputs = fitted.outputs(np.zeros((1, width), np.float32))
     except (ValueError, IndexError) as error:
+        raise CorruptStore(f"The head {saved.name} does not take the {width} columns of its mask ({error}). {REFIT}") from error
+    if outputs.shape != (1, saved.target.outputs):
         raise CorruptStore(
-            f"The head {location.name} does not take the {width} columns of its mask ({error}). {REFIT}"
-        ) from error
-    if outputs.shape != (1, target.outputs):
-        raise CorruptStore(
-            f"The head {location.name} gives {outputs.shape[-1]} outputs, and its target has {target.outputs} names. {REFIT}"
+            f"The head {saved.name} gives {outputs.shape[-1]} outputs, and its target has {saved.target.outputs} names. {REFIT}"
         )
