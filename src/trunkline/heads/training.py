@@ -158,7 +158,7 @@ class TrainingData:
         `function` is at module level and gives a tuple of numbers and arrays of fixed shapes; it may be called again for a block
         whose worker died.
         """
-        job = _Pass(function, state, self.reader, self.columns, self.standard, self._token, self.held_bytes)
+        job = _Pass(function, state, self.reader, self.columns, self.standard, self.token, self.held_bytes)
         total, waiting = _Total(), dict[int, Sums]()
         for number, sums in self.executor.map(_of_group, job, self._groups):
             waiting[number] = sums
@@ -217,7 +217,8 @@ class TrainingData:
         return self.executor.hold(groups)
 
     @cached_property
-    def _token(self) -> str:
+    def token(self) -> str:
+        """What names these features: reader, columns, rows, standard."""
         said = hashlib.sha256(repr(self.reader.__dask_tokenize__()).encode())
         for array in (self.columns, self.rows, *((self.standard.mean, self.standard.deviation) if self.standard else ())):
             said.update(b"|" if array is None else np.ascontiguousarray(array).tobytes())
