@@ -12,6 +12,7 @@ from trunkline.heads import artifact
 from trunkline.maintenance.findings import Finding, Severity
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
+from trunkline.tables import open_parquet
 
 MADE_ANEW = "`trunkline verify STORE --repair` deletes it; the next `trunkline run` makes it anew"
 NO_DAMAGE = (StorageError, StorageUnreachable, ImportError, MemoryError)  # what says nothing of the file
@@ -20,6 +21,7 @@ NO_DAMAGE = (StorageError, StorageUnreachable, ImportError, MemoryError)  # what
 def check_derived(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
     """Everything beside the arrays of one feature set."""
     yield from _heads(store, features)
+    yield from _answers(store, features)
     yield from _masks(store, features)
     for what, name in (("report", "report.json"), ("effects", "effects.json"), ("curves", "curves.json")):
         place = features.location / name
@@ -66,6 +68,22 @@ def _heads(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
             yield Finding(
                 "predictions", place.uri, Severity.DERIVED, f"they cannot be read ({error})", f"{MADE_ANEW}, with its head"
             )
+
+
+def _answers(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
+    """What `trunkline predict` wrote, read to the end: a damaged page fails its checksum."""
+    folder = store.beside("predictions", features)
+    for head in (name for name in folder.names() if not name.endswith(".parquet")):
+        for name in (folder / head).names():
+            try:
+                with open_parquet(folder / head / name) as file:
+                    for _ in file.iter_batches():
+                        pass
+            except NO_DAMAGE:
+                raise
+            except Exception as error:
+                advice = "`trunkline verify STORE --repair` deletes them; the next `trunkline predict` makes them anew"
+                yield Finding("answers", (folder / head / name).uri, Severity.DERIVED, f"they cannot be read ({error})", advice)
 
 
 def _masks(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
