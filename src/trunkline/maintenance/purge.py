@@ -108,6 +108,8 @@ def _erase(root: FeatureStore, found: Dataset, rows: Rows | None, progress: Prog
             progress(Step("purge", number, len(sets)))
             _erase_from_features(features, manifest, gone, work)
             _erase_predictions(root.beside("predictions", features), gone, work)
+        if rows is not None or work.rewritten:
+            _delete_heads_of_neighbours(root, sets, work)
         if rows is None and work.rewritten:
             _delete_reports(root, found, work)
         progress(Step("purge", len(sets), len(sets)))
@@ -241,6 +243,18 @@ def _erase_predictions(folder: Location, gone: Rows, work: _Work) -> None:
             work.table_without(folder / name / inner, gone)
 
 
+def _delete_heads_of_neighbours(root: FeatureStore, sets: Sequence[FeatureSet], work: _Work) -> None:
+    """They hold features of training images, nobody knows of which; the next fit makes new ones. `head.json` goes first."""
+    for features in sets:
+        heads, predictions = root.beside("heads", features), root.beside("predictions", features)
+        for name in heads.names():
+            if name.startswith("knn-"):
+                (heads / name / "head.json").remove()
+                work.delete(heads / name)
+                (predictions / f"{name}.parquet").remove()
+                (predictions / name).remove()
+
+
 def _delete_reports(root: FeatureStore, dataset: Dataset, work: _Work) -> None:
     """Reports show thumbnails and names; those of this dataset go, and the next run draws a new one."""
     for features in root.feature_sets(dataset.name):
@@ -263,6 +277,7 @@ def _notes(root: FeatureStore, sets: Sequence[FeatureSet]) -> list[str]:
     notes = ["Backups, and earlier versions that a bucket keeps, are not reached from here."]
     if any(root.beside("heads", features).names() for features in sets):
         notes.append(
-            "Masks and heads hold no image, but were fitted with them: `trunkline select --refit` and `fit` make new ones."
+            "Masks and heads hold no image, but were fitted with them: `trunkline select --refit` and `fit` make new ones. Heads of "
+            "nearest neighbours, which hold features, are deleted."
         )
     return notes
