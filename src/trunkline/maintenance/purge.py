@@ -30,11 +30,12 @@ from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.lease import hold
 from trunkline.tables import open_parquet, parquet_bytes
+from trunkline.wording import counted
 
 ERASED: Mapping[str, Any] = {"id": "", "version": "", "sha256": "", "detail": "", "feature": "", "reason": "", "size": 0}
 ERASED_OF_IMAGE: Mapping[str, Any] = {"id": "", "version": "", "place": "", "size": 0}
 NOTHING_ERASED = "Nothing was erased now."
-LEFT_ERASED = "Nothing more was erased now than what an earlier purge left unfinished: {} objects."
+LEFT_ERASED = "Nothing more was erased now than what an earlier purge left unfinished: {}."
 
 Rows = NDArray[np.int64]
 
@@ -77,7 +78,9 @@ def purge(store: str, dataset: str, ids: Sequence[str] = (), erase: bool = False
         if not erase:
             raise
         if (left := _erase(root, found, None, progress)).rewritten:  # the same command may have died before
-            raise DataError(str(error).replace(NOTHING_ERASED, LEFT_ERASED.format(left.rewritten))) from error
+            raise DataError(
+                str(error).replace(NOTHING_ERASED, LEFT_ERASED.format(counted(left.rewritten, "object")))
+            ) from error
         raise
     if not erase:
         return Purged(dataset, len(rows), False, 0, 0, ())
