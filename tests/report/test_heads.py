@@ -12,7 +12,7 @@ from tests.report.examples import drawn, drawn_once
 from trunkline.metrics import Metrics, measure
 from trunkline.report import charts, heads, verdict
 from trunkline.report.data import BatchDrift, Candidate, FilterPoint, HeadResult, LearningPoint
-from trunkline.report.words import figure, score
+from trunkline.report.words import score
 
 
 def test_each_figure_stands_with_its_interval():
@@ -133,20 +133,6 @@ def test_drift_names_the_batches_that_were_warned_of():
     calm = replace(examples.digits(), drift=[BatchDrift(1, 5, 0.1, [], warned=False)])
     assert "1 batch compared; none is unlike" in drawn(calm).text("drift")
     assert "drifted" not in verdict.verdict(calm)
-
-
-@pytest.mark.parametrize(
-    ("value", "name", "text"),
-    [
-        (0.12345, "ece", "0.123"),
-        (41.4786, "mae", "41.48"),
-        (123456.7, "rmse", "123,457"),
-        (float("nan"), "mae", "–"),
-        (None, "top5", "–"),
-    ],
-)
-def test_figures_are_written_by_their_kind(value, name, text):
-    assert figure(value, name) == text
 
 
 def test_scores_that_are_not_known_are_a_dash():
