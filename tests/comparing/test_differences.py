@@ -40,6 +40,9 @@ def test_quantities_are_subtracted_and_what_is_not_known_stays_unknown():
     assert np.isnan(found["images/s"].difference)
     assert (found["seconds of scan"].difference, found["seconds in all"].difference) == (0.5, -9.0)
     assert np.isnan(found["seconds of polish"].first)
+    assert found["rows"].words == ("2,000", "2,100", "+100")
+    assert found["ok"].words == ("1,990", "1,990", "0")
+    assert found["images/s"].words == ("250.0", "–", "–")
 
 
 def test_heads_are_paired_by_kind_and_order():

@@ -69,7 +69,7 @@ def test_figures_stand_side_by_side():
     )
     assert f"+{figure.difference:.3f} better, apart" in text
     assert "backbone efficientnet-lite0 resnet50" in Document(render(found)).text("spec")
-    assert "images/s 250.0 250.0 +0.0" in Document(render(found)).text("work")
+    assert "images/s 250.0 250.0 0.0" in Document(render(found)).text("work")
 
 
 def test_the_verdict_says_whether_it_may_be_chance():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from trunkline.cli import show
 from trunkline.cli.app import Json, app, out
-from trunkline.comparing.differences import Comparison, Figure, Quantity
+from trunkline.comparing.differences import Comparison, Figure
 from trunkline.metrics.names import NAMES, in_words
 from trunkline.stages.compare import compare_runs
 
@@ -37,17 +36,10 @@ def _drawn(found: Comparison) -> Group:
     parts = [
         *(Text(show.plain(f"Note: {warning}")) for warning in found.warnings),
         show.table("What differs in the spec", columns[:3], settings) if settings else "The specs are equal.",
-        show.table("Rows, features, time", columns, [_quantity(each) for each in found.quantities]),
+        show.table("Rows, features, time", columns, [(each.name, *each.words) for each in found.quantities]),
         *(show.table(pair.kind, (*columns, "intervals"), [_figure(each) for each in pair.figures]) for pair in found.heads),
     ]
     return Group(*parts)
-
-
-def _quantity(each: Quantity) -> tuple[str, ...]:
-    def words(value: float, sign: str = "") -> str:
-        return "–" if math.isnan(value) else f"{value:{sign},.0f}" if each.whole else f"{value:{sign},.1f}"
-
-    return each.name, words(each.first), words(each.second), words(each.difference, "+")
 
 
 def _figure(each: Figure) -> tuple[str, ...]:

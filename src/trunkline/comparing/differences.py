@@ -39,6 +39,15 @@ class Quantity:
     def difference(self) -> float:
         return self.second - self.first
 
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """First, second and difference; a dash where one is not known."""
+        return self._said(self.first), self._said(self.second), self._said(self.difference, signed=True)
+
+    def _said(self, value: float, signed: bool = False) -> str:
+        sign = "+" if signed and value else ""
+        return ABSENT if math.isnan(value) else f"{value:{sign},.0f}" if self.whole else f"{value:{sign},.1f}"
+
 
 @dataclass(frozen=True)
 class Figure:

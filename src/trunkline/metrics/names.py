@@ -29,7 +29,7 @@ def in_words(value: float | None, name: str, signed: bool = False) -> str:
     """A figure: three decimals, or four digits where it is in the target's unit; a dash where it is not known."""
     if value is None or not math.isfinite(value):
         return "–"
-    sign = "+" if signed else ""
+    sign = "+" if signed and value else ""
     if name not in OF_THE_TARGET:
         return f"{value:{sign}.3f}"
     return f"{value:{sign},.0f}" if abs(value) >= 10_000 else f"{value:{sign}.4g}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trunkline.comparing.differences import Comparison, Figure, HeadPair, Quantity
+from trunkline.comparing.differences import Comparison, Figure, HeadPair
 from trunkline.metrics.names import OF_THE_TARGET, in_words
 from trunkline.report.page import environment, policy
 
@@ -21,7 +21,7 @@ def render(found: Comparison) -> str:
             found=found,
             verdict=verdict(found),
             heads=heads,
-            quantities=[(each.name, *_words(each)) for each in found.quantities],
+            quantities=[(each.name, *each.words) for each in found.quantities],
             policy=policy(""),
         )
     )
@@ -87,10 +87,3 @@ def _marks(figure: Figure) -> list[Mark | None]:
         return Mark((value - low) / length, (left - low) / length, (right - left) / length)
 
     return [mark(*side) for side in sides]
-
-
-def _words(each: Quantity) -> tuple[str, str, str]:
-    def words(value: float, sign: str = "") -> str:
-        return "–" if math.isnan(value) else f"{value:{sign},.0f}" if each.whole else f"{value:{sign},.1f}"
-
-    return words(each.first), words(each.second), words(each.difference, "+")
