@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +34,12 @@ class Executor(Protocol):
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
         """`function(job, item)` for each item, receipts as they come; the first error ends it."""
 
+    def hold(self, items: Sequence[Item]) -> Sequence[Any]:
+        """Items for several `map`s: they travel to the workers once, and each is worked on where it lies, as far as possible."""
+
+    def everywhere(self, function: Callable[[], None]) -> None:
+        """Call it once in every process that works."""
+
 
 @dataclass
 class SerialExecutor:
@@ -45,6 +51,12 @@ class SerialExecutor:
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
         for item in items:
             yield function(job, item)
+
+    def hold(self, items: Sequence[Item]) -> Sequence[Any]:
+        return items
+
+    def everywhere(self, function: Callable[[], None]) -> None:
+        function()
 
 
 @dataclass
@@ -96,6 +108,22 @@ class DaskExecutor:
         finally:
             with contextlib.suppress(ClosedClientError):
                 self.client.cancel(list(running))
+
+    def hold(self, items: Sequence[Item]) -> Sequence[Any]:
+        """Each is the result of a task of its own, so that Dask makes it again where its worker died."""
+        workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+        homes = [[workers[number % len(workers)]] for number in range(len(items))]
+        return [
+            self.client.submit(_itself, item, workers=home, allow_other_workers=True, pure=False)
+            for item, home in zip(items, homes, strict=True)
+        ]
+
+    def everywhere(self, function: Callable[[], None]) -> None:
+        self.client.run(function)
+
+
+def _itself(item: Item) -> Item:
+    return item
 
 
 def _some(items: Iterator[Item], count: int) -> list[Item]:

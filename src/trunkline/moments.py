@@ -7,14 +7,15 @@ Variances" (1979).
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline import npz
 from trunkline.errors import CorruptStore
 from trunkline.locations import Location
 
@@ -81,18 +82,24 @@ def place(folder: Location, shard: str, rows: NDArray[np.int64]) -> Location:
 
 def save(location: Location, layers: Mapping[str, Moments]) -> None:
     """Write one object for all layers."""
-    out = io.BytesIO()
-    arrays = {f"{layer}/{f.name}": np.asarray(getattr(m, f.name)) for layer, m in layers.items() for f in fields(Moments)}
-    np.savez(out, allow_pickle=False, **arrays)
-    location.write(out.getvalue())
+    location.write(
+        npz.packed({f"{layer}/{f.name}": getattr(m, f.name) for layer, m in layers.items() for f in fields(Moments)})
+    )
 
 
 def load(location: Location, layers: Iterable[str]) -> dict[str, Moments]:
     """Raises FileNotFoundError, and CorruptStore for a damaged object."""
     content = location.read()
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            parts = {layer: {f.name: file[f"{layer}/{f.name}"] for f in fields(Moments)} for layer in layers}
+        stored = npz.unpacked(content)
+        return {layer: _of_parts({f.name: stored[f"{layer}/{f.name}"] for f in fields(Moments)}) for layer in layers}
     except Exception as error:
         raise CorruptStore(f"{location} is damaged ({error}). Delete it: it is computed anew from the features.") from error
-    return {layer: Moments(**{**arrays, "count": int(arrays["count"])}) for layer, arrays in parts.items()}
+
+
+def _of_parts(parts: dict[str, Any]) -> Moments:
+    """Raises ValueError where they are not of one shape."""
+    found = Moments(**parts | {"count": int(parts["count"])})
+    if len({part.shape for name, part in parts.items() if name != "count"}) != 1:
+        raise ValueError("its parts are not of one shape")
+    return found

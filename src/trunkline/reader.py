@@ -204,7 +204,7 @@ class Features:
         columns = selection.columns_of(layer, self.layers[layer])
         if selection.mask is not False:
             mask = self._pinned_mask if selection.mask is True else masks.at(selection.mask)
-            columns = masks.kept(mask, layer, self.layers[layer])
+            columns = masks.kept(mask, layer, self.layers[layer], self.recipe)
         return View(self.snapshot, self._reader(layer), selection.rows_of(self.snapshot), columns)
 
     def labels(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:

@@ -5,6 +5,7 @@ from trunkline.cli import comparing as comparing
 from trunkline.cli import exporting as exporting
 from trunkline.cli import maintenance as maintenance
 from trunkline.cli import planning as planning
+from trunkline.cli import predicting as predicting
 from trunkline.cli import purging as purging
 from trunkline.cli.app import app, main
 from trunkline.cli.arrangement import arrange

@@ -9,7 +9,7 @@ import typer
 from rich.console import Group
 from rich.markup import escape
 
-from trunkline.cli import show
+from trunkline.cli import filtering, show
 from trunkline.cli.app import Json, StorePath, app, err, out
 from trunkline.cli.options import takes_spec
 from trunkline.cluster import Cluster
@@ -82,24 +82,18 @@ def select(
     refit: Annotated[bool, typer.Option("--refit", help="Fit a new mask, though one is pinned.")] = False,
     as_json: Json = False,
 ) -> None:
-    with show.progress_on(err) as progress:
-        receipt = selecting.select(spec, refit, progress)
-    row = (
-        receipt.layer,
-        receipt.dim,
-        receipt.kept,
-        f"{receipt.threshold:.6g}",
-        receipt.training_rows,
-        "pinned" if receipt.cached else "new",
-    )
-    out(asdict(receipt), as_json, show.table("Mask", ("layer", "features", "kept", "threshold", "training rows", ""), [row]))
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = selecting.select(spec, refit, progress, cluster)
+    for note in receipt.notes:
+        err.print(note, markup=False)
+    out(asdict(receipt), as_json, filtering.drawn(receipt))
 
 
 @app.command(help="Fit the heads on the features that are kept, and measure them on the test split.")
 @takes_spec
 def fit(spec: RunSpec, as_json: Json = False) -> None:
-    with show.progress_on(err) as progress:
-        receipt = fitting.fit(spec, progress)
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = fitting.fit(spec, progress, cluster=cluster)
     heads = [{"kind": head.kind, **head.metrics.summary(), "head": head.location.uri} for head in receipt.heads]
     lines = [(head.kind, *head.metrics.headline, head.location.uri) for head in receipt.heads]
     drawn = show.table("Heads", ("kind", "figure", "value", "head"), lines)

@@ -75,6 +75,10 @@ _OPTIONS: Mapping[str, Option] = {
     "max_bad": Option(float, EXTRACTION, ("max_bad_fraction",)),
     "max_removed": Option(float, EXTRACTION, ("max_removed_fraction",)),
     "threshold": Option(float, HEADS, ("select", "threshold")),
+    "quantile": Option(float, HEADS, ("select", "quantile")),
+    "min_active": Option(float, HEADS, ("select", "min_active")),
+    "duplicates": Option(float, HEADS, ("select", "duplicates")),
+    "drift_warning": Option(float, HEADS, ("drift_warning",)),
     "head": Option(list[str], HEADS, ("heads",)),
     "seed": Option(int, HEADS, ("seed",)),
 }
@@ -110,6 +114,10 @@ def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
         value = options[name]
         if value is not None:
             _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
+    if options["threshold"] is not None or options["quantile"] is not None:
+        rules = {"threshold", "quantile", "relative_threshold"}
+        for other in rules - {name for name in rules if options.get(name) is not None}:
+            content["select"].pop(other, None)  # the option says how much variance is enough, instead of the file
     if options["address"] and not options["cluster"]:
         _put(content, ("cluster", "kind"), "address")
     if "store" not in content:

@@ -232,8 +232,13 @@ def _commit_without(commit: Commit, manifest: Manifest, shard: Shard, rows: Rows
 
 
 def _erase_predictions(folder: Location, gone: Rows, work: _Work) -> None:
+    """Those on the test split, a file a head, and those of `trunkline predict`, a folder a head."""
     for name in folder.names():
-        work.table_without(folder / name, gone, "rows")
+        if name.endswith(".parquet"):
+            work.table_without(folder / name, gone, "rows")
+            continue
+        for inner in (folder / name).names():
+            work.table_without(folder / name / inner, gone)
 
 
 def _delete_reports(root: FeatureStore, dataset: Dataset, work: _Work) -> None:

@@ -11,7 +11,7 @@ from trunkline import selection
 from trunkline.errors import DataError
 from trunkline.locations import Location
 from trunkline.selection import Mask
-from trunkline.specs import SelectSpec
+from trunkline.specs import Recipe, SelectSpec
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
 
@@ -43,8 +43,13 @@ def at(uri: str | os.PathLike[str]) -> Mask:
     return mask
 
 
-def kept(mask: Mask, layer: str, width: int) -> NDArray[np.bool_]:
+def kept(mask: Mask, layer: str, width: int, recipe: Recipe) -> NDArray[np.bool_]:
     """Which columns of a layer stay, (width,) bool. Raises DataError for a mask of other features."""
+    if mask.recipe not in ("", recipe.digest()):
+        raise DataError(
+            f"The mask {mask.location} was fitted on features of the recipe {mask.recipe}, and these are of {recipe.digest()} "
+            f"({recipe.backbone}): their columns mean something else. Fit one on them: `trunkline select`."
+        )
     if layer not in mask.layers:
         raise DataError(f"The mask {mask.location} is not about the layer {layer!r}, but about {', '.join(mask.layers)}.")
     columns = mask.layers[layer].kept

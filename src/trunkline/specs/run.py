@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trunkline.specs.base import Digest, Name, Spec
 from trunkline.specs.filter import SelectSpec
-from trunkline.specs.heads import ForestSpec, HeadSpec, SoftmaxSpec
+from trunkline.specs.heads import HEAD_SPECS, ForestSpec, HeadSpec, RidgeSpec, SoftmaxSpec, TargetSpec
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
 from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
 
@@ -50,14 +50,23 @@ class RunSpec(Spec):
     preparation: Preparation = Preparation()
     storage: StorageSpec = StorageSpec()
     select: SelectSpec = SelectSpec()
+    target: TargetSpec = TargetSpec()
     heads: tuple[HeadSpec, ...] = Field(
-        (SoftmaxSpec(), ForestSpec()), description="classifiers on what the filter keeps: softmax, forest"
+        (SoftmaxSpec(), ForestSpec()),
+        description="fitted on what the filter keeps: softmax, svm, ridge, centroid, knn, tree, forest, boosted, mlp; ridge and "
+        "forest by default where the target is a regression",
     )
     cluster: ClusterSpec = ClusterSpec()
     engine: EngineSpec = EngineSpec()
     runtime: Literal["auto", "openvino", "tensorflow"] = Field("auto", description="openvino on CPUs, tensorflow on GPUs")
     max_bad_fraction: float = Field(0.05, ge=0.0, le=1.0, description="stop when more of the images cannot be read")
     max_removed_fraction: float = Field(0.10, ge=0.0, le=1.0, description="stop a scan that would remove more of a dataset")
+    drift_warning: float = Field(
+        0.5,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="warn of a batch whose mean features lie further from the training images', in their standard deviations",
+    )
     seed: int = Field(0, description="of cross-validation folds and forests")
 
     @field_validator("layers", "heads")
@@ -66,6 +75,22 @@ class RunSpec(Spec):
         if len(set(value)) != len(value):
             raise ValueError("names the same one twice")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _heads_of_a_regression(cls, said: Any) -> Any:
+        """Where no heads are named, those that can predict numbers."""
+        if isinstance(said, dict) and "heads" not in said and _kind_of(said.get("target")) == "regression":
+            return {**said, "heads": (RidgeSpec(), ForestSpec())}
+        return said
+
+    @model_validator(mode="after")
+    def _heads_fit_the_target(self) -> RunSpec:
+        for head in self.heads:
+            if self.target.kind not in head.TARGETS:
+                able = ", ".join(each.model_fields["kind"].default for each in HEAD_SPECS if self.target.kind in each.TARGETS)
+                raise ValueError(f"the head {head.kind} cannot predict {self.target.kind}; those that can: {able}")
+        return self
 
     @model_validator(mode="after")
     def _goes_together(self) -> RunSpec:
@@ -86,6 +111,10 @@ class RunSpec(Spec):
         last = parts[-1] if parts else ""
         name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in last).strip("._-")[:64]
         return name or "images"
+
+
+def _kind_of(target: Any) -> Any:
+    return target.get("kind") if isinstance(target, dict) else getattr(target, "kind", None)
 
 
 class Recipe(Spec):

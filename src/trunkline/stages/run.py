@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,7 +61,8 @@ class RunReceipt:
                 "dtype": self.extracted.dtype,
             },
             "heads": [{"kind": head.kind, **head.metrics.summary()} for head in self.fitted.heads],
-            "notes": list(self.fitted.notes),
+            "drift": [asdict(batch) for batch in self.selected.drift],
+            "notes": [*self.selected.notes, *self.fitted.notes],
             "feature_set": self.extracted.feature_set,
             "report": self.reported.report,
         }
@@ -73,8 +74,8 @@ def run(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> RunRece
     run_id = new_run_id()
     scanned = scan(spec, progress)
     extracted = extract(spec, cluster, progress)
-    selected = select(spec, progress=progress)
-    fitted = fit(spec, progress)
+    selected = select(spec, progress=progress, cluster=cluster)
+    fitted = fit(spec, progress, cluster=cluster)
     reported = report(spec, run_id, extracted, selected, fitted, stage_seconds(scanned, extracted, selected, fitted), progress)
     receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
     record(spec, receipt)

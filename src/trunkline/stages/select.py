@@ -1,32 +1,44 @@
-"""Select: moments → mask. No feature is read again unless labels, splits or removals changed which rows train."""
+"""Select: moments → mask. Features are read again only where labels, splits or removals changed which rows train, and for duplicates."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from trunkline import moments, selection
+from trunkline import gram, selection
 from trunkline.backbones.resolution import resolve
-from trunkline.blocks import Status
+from trunkline.cluster import Cluster
+from trunkline.drift import BatchDrift
 from trunkline.errors import DataError
 from trunkline.locations import Location
-from trunkline.moments import Moments
-from trunkline.progress import Progress, Step, silent
+from trunkline.progress import Progress, silent
 from trunkline.reader import Features
-from trunkline.selection import Mask
-from trunkline.shards import Shard
-from trunkline.specs import RunSpec
+from trunkline.reading import masks
+from trunkline.reading.snapshot import PENDING
+from trunkline.selection import Mask, Move
+from trunkline.specs import RunSpec, SelectSpec
+from trunkline.stages.batch_moments import batch_moments, merged, training_rows
+from trunkline.stages.drifts import Measured, measured, measured_since
+from trunkline.stages.duplicates import DuplicateSearch
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
+from trunkline.variance_filter import fit_layer
 
 
 @dataclass(frozen=True)
 class SelectReceipt:
-    """The mask in force: `cached` where it was pinned before; `reread` shards whose moments had to be computed from features."""
+    """The mask in force, its numbers those of the first layer.
+
+    Parameters
+    ----------
+    cached : whether it was pinned before.
+    reread : shards whose moments had to be computed from features.
+    dropped : features that went, by reason.
+    moved : how a refitted mask differs from the one before.
+    drift : of each batch with training images, as far as moments are stored.
+    notes : what a reader must know: batches that have drifted.
+    """
 
     mask: str
     digest: str
@@ -38,6 +50,10 @@ class SelectReceipt:
     cached: bool
     reread: int
     seconds: float
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    moved: Move | None = None
+    drift: tuple[BatchDrift, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def feature_set_of(spec: RunSpec) -> Features:
@@ -52,35 +68,79 @@ def masks_of(spec: RunSpec, features: Features) -> Location:
     return store.beside("masks", features.feature_set) / spec.select.digest()
 
 
-def select(spec: RunSpec, refit: bool = False, progress: Progress = silent) -> SelectReceipt:
-    """Fit the variance filter on the training rows, or return the pinned mask.
+def select(spec: RunSpec, refit: bool = False, progress: Progress = silent, cluster: Cluster | None = None) -> SelectReceipt:
+    """Fit the variance filter on the training rows, or return the pinned mask; and compare each batch with the rows it was fitted on.
+
+    Parameters
+    ----------
+    refit : fit a new mask though one is pinned.
+    cluster : whose workers share the search for duplicates where there is much to read; this process alone by default.
 
     Raises
     ------
     StoreError : nothing was extracted yet.
-    DataError : rows are pending, no training row, or nothing would be left.
+    DataError : rows are pending, too few training rows, nothing would be left, or more features than can be compared.
+    CorruptStore : a mask or moments are damaged.
     """
-    started = time.monotonic()
     features = feature_set_of(spec)
-    folder = masks_of(spec, features)
-    mask = None if refit else selection.load_latest(folder)
-    cached, reread = mask is not None, 0
-    if mask is None:
-        _refuse_pending(features)
-        merged, reread = _training_moments(features, progress)
-        layers = {layer: selection.fit_layer(each, spec.select, layer) for layer, each in merged.items()}
-        mask = selection.create(folder, next(iter(merged.values())).count, layers)
-    return _receipt(features, mask, cached, reread, time.monotonic() - started)
+    return select_from(features, masks_of(spec, features), spec.select, spec.drift_warning, refit, progress, cluster)
+
+
+def select_from(
+    features: Features,
+    folder: Location,
+    rule: SelectSpec,
+    drift_warning: float,
+    refit: bool = False,
+    progress: Progress = silent,
+    cluster: Cluster | None = None,
+) -> SelectReceipt:
+    """`select` on an open feature set; `folder` is where the masks under this rule lie."""
+    started = time.monotonic()
+    pinned = _pinned(features, folder)
+    if pinned is not None and not refit:
+        return _receipt(features, pinned, started, measured_since(features, pinned, drift_warning, progress))
+    if rule.duplicates is not None:
+        for layer, dim in features.layers.items():
+            gram.refuse_too_wide(layer, dim)
+    _refuse_pending(features)
+    rows = training_rows(features)
+    batches = list(batch_moments(features, rows, 0, progress))
+    if not batches:
+        raise DataError(f"{features.uri} holds no features yet. Run `trunkline extract` first.")
+    together = merged(batches)
+    layers = {layer: fit_layer(each, rule, layer) for layer, each in together.items()}
+    if rule.duplicates is not None:
+        search = DuplicateSearch(features, rows, rule.duplicates, cluster, progress)
+        layers = search.without_duplicates(layers, together)
+    count = next(iter(together.values())).count
+    mask = selection.create(folder, count, layers, features.recipe.digest(), features.snapshot.rows)
+    found = measured(features, mask, batches, drift_warning)
+    return _receipt(features, mask, started, found, fitted=True, before=pinned)
 
 
 def selected_before(spec: RunSpec) -> SelectReceipt | None:
-    """The pinned mask, where there is one."""
+    """The pinned mask, where there is one, and the drift of the batches whose moments are stored; nothing is written."""
+    started = time.monotonic()
     features = feature_set_of(spec)
-    mask = selection.load_latest(masks_of(spec, features))
-    return _receipt(features, mask, True, 0, 0.0) if mask else None
+    mask = _pinned(features, masks_of(spec, features))
+    if mask is None:
+        return None
+    return _receipt(features, mask, started, measured_since(features, mask, spec.drift_warning, silent, only_stored=True))
 
 
-def _receipt(features: Features, mask: Mask, cached: bool, reread: int, seconds: float) -> SelectReceipt:
+def _pinned(features: Features, folder: Location) -> Mask | None:
+    """Raises DataError for a mask that was put there from another feature set."""
+    mask = selection.load_latest(folder)
+    if mask is not None:
+        for layer, width in features.layers.items():
+            masks.kept(mask, layer, width, features.recipe)
+    return mask
+
+
+def _receipt(
+    features: Features, mask: Mask, started: float, measured: Measured, fitted: bool = False, before: Mask | None = None
+) -> SelectReceipt:
     layer = next(iter(features.layers))
     chosen = mask.layers[layer]
     return SelectReceipt(
@@ -91,43 +151,19 @@ def _receipt(features: Features, mask: Mask, cached: bool, reread: int, seconds:
         kept=int(chosen.kept.sum()),
         threshold=chosen.threshold,
         training_rows=mask.rows,
-        cached=cached,
-        reread=reread,
-        seconds=seconds,
+        cached=not fitted,
+        reread=measured.reread,
+        seconds=time.monotonic() - started,
+        dropped=chosen.dropped,
+        moved=selection.moved(before.layers[layer], chosen) if before is not None else None,
+        drift=measured.drift,
+        notes=measured.notes,
     )
 
 
 def _refuse_pending(features: Features) -> None:
-    pending = int((np.asarray(features.index()["status"]) == Status.PENDING).sum())
+    pending = int((features.snapshot.statuses() == PENDING).sum())
     if pending:
         raise DataError(
             f"{pending} images of {features.uri} are not extracted yet; a mask of the rest would be pinned. Run `trunkline extract` first."
         )
-
-
-def _training_moments(features: Features, progress: Progress) -> tuple[dict[str, Moments], int]:
-    """Merged over shards in row order, layer by layer; and how many shards were read again."""
-    parts: list[dict[str, Moments]] = []
-    reread = 0
-    shards = features.shards()
-    for number, (shard, rows) in enumerate(_training_rows(features, shards), 1):
-        place = moments.place(features.feature_set.moments, shard.name, rows)
-        try:
-            part = moments.load(place, features.layers)
-        except FileNotFoundError:
-            part = {layer: Moments.of(features.read(rows, layer)) for layer in features.layers}
-            moments.save(place, part)
-            reread += 1
-        parts.append(part)
-        progress(Step("select", number, len(shards)))
-    if not parts:
-        raise DataError(f"{features.uri} holds no features yet. Run `trunkline extract` first.")
-    return {layer: moments.merged(part[layer] for part in parts) for layer in features.layers}, reread
-
-
-def _training_rows(features: Features, shards: list[Shard]) -> Iterator[tuple[Shard, NDArray[np.int64]]]:
-    splits = set(features.index()["split"].to_pylist())
-    rows = features.rows("train") if "train" in splits else np.empty(0, np.int64)
-    for shard in shards:
-        first, last = np.searchsorted(rows, (shard.start, shard.stop))
-        yield shard, rows[first:last]
