@@ -26,8 +26,8 @@ def test_settings_that_differ_are_listed():
     found = compare(record(), record("b", spec={"seed": 5, "precision": "bf16", "heads": [{"kind": "forest"}]}))
     changed = {each.name: (each.first, each.second) for each in found.settings}
     assert changed["precision"] == ("f32", "bf16")
-    assert changed["heads.1.kind"] == ("softmax", "forest")
-    assert changed["heads.1.C"][1] == "–"
+    assert changed["heads.softmax.kind"] == ("softmax", "–")
+    assert "heads.forest.kind" not in changed
     assert changed["seed"] == ("0", "5")
     assert "backbone" not in changed
     assert found.warnings == []
@@ -68,6 +68,8 @@ def test_heads_are_paired_by_kind_and_order():
         ("mae", 3, 4, False),
         ("spread", 3, 4, None),
         ("ece", float("nan"), 0.1, None),
+        ("accuracy", 0.5, 0.5004, None),
+        ("mae", 0.0001, 0.0004, False),
     ],
 )
 def test_better_depends_on_the_figure(name, first, second, better):

@@ -31,7 +31,21 @@ def test_a_record_is_read_whole():
     assert found.heads[0].intervals["accuracy"] == tuple(said()["heads"][0]["intervals"]["accuracy"])
     assert found.spec["backbone"] == "efficientnet-lite0"
     assert "select.relative_threshold" in found.spec
-    assert found.spec["heads.1.kind"] == "softmax"
+    assert found.spec["heads.softmax.kind"] == "softmax"
+
+
+def test_heads_are_named_by_kind_and_twins_by_number():
+    heads = [{"kind": "softmax", "C": 1}, {"kind": "forest"}, {"kind": "softmax", "C": 2}, {"C": 3}, 4]
+    found = {name: value for name, value in record(spec={"heads": heads}).spec.items() if name.startswith("heads")}
+    assert found == {
+        "heads.1.kind": "softmax",
+        "heads.1.C": "1",
+        "heads.forest.kind": "forest",
+        "heads.3.kind": "softmax",
+        "heads.3.C": "2",
+        "heads.4.C": "3",
+        "heads.5": "4",
+    }
 
 
 def test_a_run_from_before_heads_had_more_figures_is_read():

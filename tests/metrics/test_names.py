@@ -24,6 +24,7 @@ def test_figures_are_written_by_their_kind(value, name, text):
 
 def test_differences_have_a_sign():
     assert [in_words(value, "accuracy", signed=True) for value in (0.01, -0.01, 0.0)] == ["+0.010", "-0.010", "0.000"]
+    assert in_words(-0.0004, "accuracy", signed=True) == "0.000"
     assert in_words(3.14159, "mae", signed=True) == "+3.142"
 
 

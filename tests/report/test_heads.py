@@ -126,7 +126,7 @@ def test_few_labels_are_drawn_and_written():
 
 def test_drift_names_the_batches_that_were_warned_of():
     text = drawn_once(examples.everything).text("drift")
-    assert "1 batch of 4 is unlike the images the heads were fitted on" in text
+    assert "1 batch of 4 is unlike the training images that the mask was fitted on" in text
     assert "3 1,240 0.420 17 +2.70 60 -1.90 5 +1.10 drifted" in text
     assert text.count("drifted") == 1
     assert "1 of 4 batches drifted." in verdict.verdict(examples.everything())

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trunkline.comparing.records import RunHead, RunRecord
-from trunkline.metrics.names import LOWER_IS_BETTER, NAMES, NEITHER
+from trunkline.metrics.names import LOWER_IS_BETTER, NAMES, NEITHER, OF_THE_TARGET
 from trunkline.metrics.said import number
 
 Interval = tuple[float, float]
@@ -65,8 +65,9 @@ class Figure:
 
     @property
     def better(self) -> bool | None:
-        """Whether the second run is better; None where neither is, or where that is not known."""
-        if self.name in NEITHER or math.isnan(self.difference) or self.difference == 0:
+        """Whether the second run is better; None where neither is to three decimals, or where that is not known."""
+        difference = self.difference if self.name in OF_THE_TARGET else round(self.difference, 3)
+        if self.name in NEITHER or math.isnan(difference) or difference == 0:
             return None
         return (self.difference < 0) == (self.name in LOWER_IS_BETTER)
 

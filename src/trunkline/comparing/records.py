@@ -110,7 +110,13 @@ def _flat(value: Any, name: tuple[str, ...], depth: int) -> Iterator[tuple[tuple
         for key, inner in value.items():
             yield from _flat(inner, (*name, str(key)), depth + 1)
     elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value) and depth < DEEPEST:
-        for number, inner in enumerate(value, 1):
-            yield from _flat(inner, (*name, str(number)), depth + 1)
+        for place, inner in zip(_names(value), value, strict=True):
+            yield from _flat(inner, (*name, place), depth + 1)
     else:
         yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    """Of heads by their kind, so that another one before them changes nothing; by number where a kind is there twice, or none."""
+    kinds = [str(value.get("kind", "")) if isinstance(value, Mapping) else "" for value in values]
+    return [kind if kind and kinds.count(kind) == 1 else str(number) for number, kind in enumerate(kinds, 1)]

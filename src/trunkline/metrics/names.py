@@ -29,6 +29,8 @@ def in_words(value: float | None, name: str, signed: bool = False) -> str:
     """A figure: three decimals, or four digits where it is in the target's unit; a dash where it is not known."""
     if value is None or not math.isfinite(value):
         return "–"
+    if name not in OF_THE_TARGET:
+        value = round(value, 3) + 0.0  # and no minus before nothing
     sign = "+" if signed and value else ""
     if name not in OF_THE_TARGET:
         return f"{value:{sign}.3f}"

@@ -40,7 +40,7 @@ def _clause(pair: HeadPair) -> str:
     figure = pair.figures[0]
     came = f"{pair.kind}: {in_words(figure.first, figure.name)} → {in_words(figure.second, figure.name)}"
     if figure.better is None:
-        return f"{came}, the same" if figure.difference == 0 else came
+        return came if math.isnan(figure.difference) else f"{came}, the same"
     clear = {None: "", True: ", beyond the intervals", False: ", within the intervals: it may be chance"}[figure.apart]
     return f"{came}, {'better' if figure.better else 'worse'}{clear}"
 
