@@ -6,8 +6,10 @@ Features are standardised by the training rows' mean and deviation. Gradients ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,8 @@ from trunkline.heads.training import Block, Standard, Sums, TrainingData
 from trunkline.progress import Step
 from trunkline.specs import SoftmaxSpec, SvmSpec
 
-FINAL = Stop(gradient=1e-5, decrease=1e-8)
-CANDIDATE = Stop(gradient=1e-4, decrease=1e-5)
+FINAL = Stop(gradient=1e-6, decrease=1e-7)
+CANDIDATE = Stop(gradient=1e-6, decrease=1e-4)
 MOST_COLUMNS = 4096  # of scores that a pass computes for a row
 MOST_HISTORY = 256 * 2**20  # bytes of L-BFGS pairs
 MEMORY = 10
@@ -61,6 +63,13 @@ class Problem:
     loss: Loss
     weights: NDArray[np.float32] | None
     calibrated: bool  # scores have no scale of their own: a temperature is found on held-out rows
+
+    @property
+    def at_zero(self) -> float | None:
+        """The mean loss where all weights are zero; None where it depends on the truth."""
+        k = self.target.outputs
+        values = {"softmax": math.log(k), "logistic": k * math.log(2.0), "squared_hinge": float(k)}
+        return values.get(self.loss)
 
     @property
     def curvature(self) -> float:
@@ -159,8 +168,12 @@ def solve(
 
 
 def _minimiser(fit: Fit, problem: Problem, start: Matrix, stop: Stop, spectrum: Spectrum | None, rows: int) -> Minimiser:
-    inverse = spectrum.inverse(problem.curvature, 1.0 / (fit.c * rows), problem.target.outputs) if spectrum else None
-    return Minimiser(start.ravel(), stop, MEMORY, inverse)
+    penalty = 1.0 / (fit.c * rows)
+    if spectrum:
+        inverse = spectrum.inverse(problem.curvature, penalty, problem.target.outputs)
+    else:  # of standardised features the largest eigenvalue is about a tenth of their number
+        inverse = partial(np.multiply, 1.0 / (0.1 * len(start) * problem.curvature + penalty))
+    return Minimiser(start.ravel(), stop, MEMORY, problem.at_zero, inverse)
 
 
 def gradients_of(block: Block, state: _State) -> Sums:

@@ -152,8 +152,10 @@ def _iterated(path: Sequence[float], weights: NDArray[np.float32] | None, data: 
     """Too wide for a Gram matrix: L-BFGS on the middle candidate; nothing is cross-validated."""
     alpha = path[len(path) // 2]
     problem = Problem(data.target, "squared", weights, calibrated=False)
-    fit = Fit(1.0 / alpha / 2.0 * 2.0, NOBODY)
-    solution = solve([fit], problem, data, FINAL, work, "ridge")[fit]
+    fit = Fit(0.5 / alpha, NOBODY)
+    start = np.zeros((data.width + 1, data.target.outputs))
+    start[-1] = data.target.one_hot(data.truth).mean(axis=0)
+    solution = solve([fit], problem, data, replace(FINAL, decrease=1e-9), work, "ridge", {fit: start})[fit]
     said = {"alpha": f"{alpha:g}", "chosen by": f"the middle one: {data.width:,} features are too many for Gram matrices"}
     return _head(data, solution.weights, 8.0, said, ())
 
