@@ -20,8 +20,9 @@ def test_each_figure_stands_with_its_interval():
     low, high = softmax.intervals["macro_f1"]
     text = drawn_once(examples.digits).text("heads")
     assert f"{softmax.macro_f1:.3f} {low:.3f}–{high:.3f}" in text
-    assert "macro-F1 0.8 1 accuracy balanced accuracy weighted F1 top-5 accuracy log loss calibration error fitted in" in text
-    assert f"{softmax.top5:.3f} {softmax.log_loss:.3f} {softmax.ece:.3f} 2.2 s" in text
+    assert "macro-F1 0.8 1 accuracy balanced accuracy weighted F1 top-5 accuracy log loss calibration error softmax" in text
+    assert "softmax C 0.01 folds 5 fitted in 2.2 s" in text
+    assert f"{softmax.top5:.3f} {softmax.log_loss:.3f} {softmax.ece:.3f}" in text
 
 
 def test_a_head_without_intervals_has_none_and_says_nothing_of_them():
