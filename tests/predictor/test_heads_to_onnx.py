@@ -126,3 +126,20 @@ def test_what_has_no_form_in_onnx_is_refused(monkeypatch: pytest.MonkeyPatch):
     many = Neighbours(Standard(ones, ones), np.ones((9, 64), np.float32), np.zeros(9, np.int64), 1, "cosine", CLASSES)
     with pytest.raises(BackboneError, match=r"This knn head holds .* of training features"):
         append_head(Graph(), "features", opened(many, "knn", CLASSES))
+
+
+def test_names_stay_apart_where_a_graph_is_gone_on_with():
+    graph = Graph()
+    features = graph.input("features", ["n", 4], "float32")
+    made = features
+    for number in range(3):
+        made = graph.node("Add", [made, graph.constant(float(number))])
+    graph.node("Identity", [made], "out")
+    again = Graph.of(graph.model("out", ["n", 4], {}))
+    more = again.node("Mul", ["out", again.constant(2.0)], "Add")
+    again.node("Identity", [more], "end")
+    model = again.model("end", ["n", 4], {"name": "value"})
+    names = [each.name for each in model.graph.initializer] + [name for node in model.graph.node for name in node.output]
+    assert len(set(names)) == len(names) == 10
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"features": np.ones((1, 4), np.float32)})[0], np.full((1, 4), 8.0))

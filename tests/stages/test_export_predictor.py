@@ -172,7 +172,7 @@ def own(tmp_path: Path, digits_folder: Path, compiled_lite0: Path) -> Path:
     """A store whose backbone is an ONNX file of the user's, channels first and BGR."""
     (tmp_path / "net").mkdir()
     onnx.save(convolutional(), tmp_path / "net/net.onnx")
-    (tmp_path / "net/net.yaml").write_text("{size: %d, normalisation: caffe}" % SIZE)
+    (tmp_path / "net/net.yaml").write_text(f"{{size: {SIZE}, normalisation: caffe}}")
     source = images_in(tmp_path / "images", digits_folder, 80)
     spec = spec_for(source, empty_store(tmp_path / "store", compiled_lite0), backbone=str(tmp_path / "net/net.onnx"))
     extracted(spec)
@@ -192,7 +192,7 @@ def test_an_onnx_backbone_is_merged_with_the_head(own: Path):
 def test_an_onnx_backbone_has_to_be_given_and_to_be_the_same(own: Path):
     with pytest.raises(SpecError, match=r"The backbone net\.onnx came as an ONNX file.*Give the file: --backbone net\.onnx"):
         export_predictor(str(own / "store"), str(own / "p"))
-    (own / "net/net.yaml").write_text("{size: %d, normalisation: torch}" % SIZE)
+    (own / "net/net.yaml").write_text(f"{{size: {SIZE}, normalisation: torch}}")
     with pytest.raises(SpecError, match=r"is not the file, or its YAML not the normalisation"):
         export_predictor(str(own / "store"), str(own / "p"), backbone=str(own / "net/net.onnx"))
     with pytest.raises(BackboneError, match=r"There is no|does not exist"):

@@ -26,7 +26,7 @@ RECORD = re.compile(r"commits/\d{12}\.parquet")
 MOMENTS = re.compile(r"moments/(\d{12})-([0-9a-f]{16})\.npz")
 LEASE = re.compile(r"leases/lease-(\d{6,})\.json")
 OWN = re.compile(
-    r"recipe\.json|layout\.json|effects\.json|report\.json|features\.h5|features\.zarr/(.+/)?zarr\.json|sealed/[^/.][^/]*\.parquet"
+    r"recipe\.json|layout\.json|effects\.json|report\.json|curves\.json|features\.h5|features\.zarr/(.+/)?zarr\.json|sealed/[^/.][^/]*\.parquet"
 )
 DATASET = re.compile(r"[^/]+/(source\.json|manifest/batch-\d{6,}\.parquet|(labels|splits)/\d{6,}\.parquet)")
 RUN = re.compile(r"[^/]+/(report\.html|metrics\.json)")

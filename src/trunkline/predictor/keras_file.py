@@ -29,7 +29,7 @@ def features_model(path: Path, layer: str, pooling: str, dtype: str) -> Any:
     whole = keras.models.load_model(path, compile=False)
     old = whole.inputs[0]
     network = whole.get_layer("network")
-    inner = keras.Model(network.inputs, network.output[layer], name="network")
+    inner = keras.Model(network.inputs[0], network.output[layer], name="network")
     pixels = keras.Input(tuple(old.shape[1:]), dtype=old.dtype, name="pixels")
     reverses = any(type(each).__name__ == "GetItem" for each in whole.layers)
     ordered = pixels[..., ::-1] if reverses else pixels
@@ -49,7 +49,7 @@ def with_head(features: Any, chain: Sequence[DenseLayer]) -> Any:
         dense = keras.layers.Dense(layer.weights.shape[1], activation=layer.activation, name=name, dtype="float32")
         made = dense(made)
         dense.set_weights([layer.weights, layer.bias])
-    return keras.Model(features.inputs, made, name="predictor")
+    return keras.Model(features.inputs[0], made, name="predictor")
 
 
 def _pooled(keras: Any, features: Any, pooling: str) -> Any:

@@ -60,8 +60,12 @@ class Graph:
 
     def name(self, base: str) -> str:
         """A name that nothing else has."""
-        self.taken[base] = count = self.taken.get(base, 0) + 1
-        return base if count == 1 else f"{base}:{count}"
+        name = base
+        while name in self.taken:
+            self.taken[base] += 1
+            name = f"{base}:{self.taken[base]}"
+        self.taken[name] = 1
+        return name
 
     def constant(self, values: NDArray[Any] | Sequence[int] | float, base: str = "constant") -> str:
         """Name of a constant; sequences of whole numbers are int64, single numbers float32."""
