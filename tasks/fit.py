@@ -3,7 +3,8 @@
 from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
-from tasks.stage import STAGE
+from tasks.stage import STAGE, ProgressArtifact
+from trunkline.cluster import Cluster
 from trunkline.specs import RunSpec
 from trunkline.stages.fit import FitReceipt, fit
 
@@ -11,7 +12,8 @@ from trunkline.stages.fit import FitReceipt, fit
 @task(name="fit", task_run_name="fit heads", **STAGE)
 def fit_heads(spec: RunSpec) -> FitReceipt:
     """Masked features → heads; those whose inputs did not change are not fitted again."""
-    receipt = fit(spec)
+    with Cluster(spec.cluster) as cluster:
+        receipt = fit(spec, ProgressArtifact("heads-progress"), cluster=cluster)
     get_run_logger().info("%d heads, %d of them fitted now", len(receipt.heads), receipt.fitted)
     for note in receipt.notes:
         get_run_logger().warning(note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,3 +117,11 @@ def test_an_object_of_another_layer_is_corrupt(tmp_path):
     moments.save(place, {"a": Moments.of(np.ones((2, 3), np.float32))})
     with pytest.raises(CorruptStore, match=r"is damaged \(.*b/count"):
         moments.load(place, ["b"])
+
+
+def test_parts_of_different_widths_are_corrupt(tmp_path):
+    place = Location.of(tmp_path) / "x.npz"
+    whole = Moments.of(np.ones((2, 3), np.float32))
+    moments.save(place, {"a": replace(whole, m2=np.zeros(2))})
+    with pytest.raises(CorruptStore, match=r"is damaged \(its parts are not of one shape"):
+        moments.load(place, ["a"])

@@ -149,7 +149,10 @@ def with_little_memory(job: ExtractionJob, shard: Shard) -> ShardReceipt:
     """`extract_shard` in a process that gets no more memory than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
-    return extract_shard(job, shard)
+    try:
+        return extract_shard(job, shard)
+    finally:  # the worker has to tell what happened
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def test_a_worker_is_out_of_memory(

@@ -1,4 +1,4 @@
-"""The variance filter against scikit-learn's, and masks that are pinned."""
+"""Masks: written once, pinned, read back as they were; older ones too; and how one differs from another."""
 
 from __future__ import annotations
 
@@ -10,75 +10,64 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.feature_selection import VarianceThreshold
 
 from trunkline import selection
-from trunkline.errors import CorruptStore, DataError
+from trunkline.errors import CorruptStore
 from trunkline.locations import Location
 from trunkline.moments import Moments
+from trunkline.selection import LayerMask, Move
 from trunkline.specs import SelectSpec
+from trunkline.variance_filter import fit_layer
 
 PIXELS = load_digits().data.astype(np.float32)
 MOMENTS = Moments.of(PIXELS)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.5, 10.0])
-def test_an_absolute_threshold_keeps_what_scikit_learn_keeps(threshold):
-    mask = selection.fit_layer(MOMENTS, SelectSpec(threshold=threshold), "pixels")
-    theirs = VarianceThreshold(threshold).fit(PIXELS.astype(np.float64))
-    np.testing.assert_array_equal(mask.kept, theirs.get_support())
-    np.testing.assert_allclose(mask.variances, PIXELS.astype(np.float64).var(axis=0))
-    assert mask.threshold == threshold
-    assert 0 < mask.kept.sum() < 64
-
-
-def test_the_default_is_a_share_of_the_median_variance():
-    mask = selection.fit_layer(MOMENTS, SelectSpec(), "pixels")
-    variances = PIXELS.astype(np.float64).var(axis=0)
-    assert mask.threshold == pytest.approx(0.05 * np.median(variances))
-    np.testing.assert_array_equal(mask.kept, variances > mask.threshold)
-
-
-def test_a_variance_equal_to_the_threshold_goes():
-    moments = Moments.of(np.array([[0, 0], [2, 4]], np.float32))
-    assert selection.fit_layer(moments, SelectSpec(threshold=1.0), "x").kept.tolist() == [False, True]
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_a_variance_needs_two_images(rows):
-    with pytest.raises(DataError, match=rf"needs at least 2 training images, and there are {rows}\. Check labels and splits"):
-        selection.fit_layer(Moments.of(PIXELS[:rows]), SelectSpec(), "pixels")
-
-
-def test_a_threshold_that_leaves_nothing_is_refused():
-    with pytest.raises(
-        DataError, match=r"No feature of pixels has a variance above 1e\+06 \(the largest is 42.*\): nothing would"
-    ):
-        selection.fit_layer(MOMENTS, SelectSpec(threshold=1e6), "pixels")
-
-
-def test_images_that_all_look_the_same_are_refused():
-    with pytest.raises(DataError, match="if all variances are 0, all images look the same to the backbone"):
-        selection.fit_layer(Moments.of(np.ones((5, 3), np.float32)), SelectSpec(), "pixels")
-
-
 def test_a_mask_is_read_back_as_it_was_written(tmp_path):
     folder = Location.of(tmp_path / "masks")
-    layers = {name: selection.fit_layer(MOMENTS, SelectSpec(threshold=t), name) for name, t in (("a", 0.1), ("b/c", 9.5))}
-    made = selection.create(folder, 1797, layers)
+    layers = {name: fit_layer(MOMENTS, SelectSpec(threshold=t), name) for name, t in (("a", 0.1), ("b/c", 9.5))}
+    made = selection.create(folder, 1797, layers, "0123456789abcdef", 2048)
     found = selection.load_latest(folder)
     assert found is not None
     assert (found.location, found.rows, set(found.layers)) == (made.location, 1797, {"a", "b/c"})
+    assert (found.recipe, found.stop) == (made.recipe, made.stop) == ("0123456789abcdef", 2048)
+    assert found.digest == made.digest
     for name, layer in layers.items():
-        np.testing.assert_array_equal(found.layers[name].kept, layer.kept)
-        np.testing.assert_array_equal(found.layers[name].variances, layer.variances)
         assert found.layers[name].threshold == layer.threshold
+        assert found.layers[name].arrays().keys() == {"kept", "variances", "means", "fates", "duplicate_of"}
+        for what, array in layer.arrays().items():
+            np.testing.assert_array_equal(found.layers[name].arrays()[what], array)
+
+
+def test_a_mask_of_before_means_and_reasons_still_loads(tmp_path):
+    place = Location.of(tmp_path) / "mask-000000.npz"
+    place.write(damaged())
+    found = selection.load(place)
+    assert (found.rows, found.recipe, found.stop) == (2, "", 0)
+    assert found.layers["a"].kept.tolist() == [True]
+    assert found.layers["a"].means is found.layers["a"].fates is found.layers["a"].duplicate_of is None
+
+
+def test_the_digest_is_of_what_stays_alone(tmp_path):
+    """Heads depend on it: another threshold that keeps the same features changes none of them."""
+    layer = fit_layer(MOMENTS, SelectSpec(threshold=0.1), "a")
+    older = LayerMask(layer.kept, layer.variances * 2, 0.2)
+    one, other = (
+        selection.create(Location.of(tmp_path / name), 10, {"a": each}) for name, each in (("1", layer), ("2", older))
+    )
+    assert one.digest == other.digest
+
+
+def test_how_a_mask_moved():
+    before, after = (LayerMask(np.array(kept, bool), np.ones(6), 0.0) for kept in ([1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 0]))
+    assert selection.moved(before, after) == Move(kept_before=4, kept_after=3, dropped=2, added=1, overlap=2 / 5)
+    assert selection.moved(before, before).overlap == 1.0
 
 
 def test_the_newest_mask_counts_and_has_a_digest_of_its_own(tmp_path):
     folder = Location.of(tmp_path / "rule")
     assert selection.load_latest(folder) is None
-    layers = [{"a": selection.fit_layer(MOMENTS, SelectSpec(threshold=threshold), "a")} for threshold in (0.1, 0.1, 0.0)]
+    layers = [{"a": fit_layer(MOMENTS, SelectSpec(threshold=threshold), "a")} for threshold in (0.1, 0.1, 0.0)]
     assert not np.array_equal(layers[0]["a"].kept, layers[2]["a"].kept)
     one, same, other = (selection.create(folder, 10 + number, each) for number, each in enumerate(layers))
     assert folder.names() == [f"mask-{number:06d}.npz" for number in range(3)]
@@ -92,7 +81,7 @@ def test_the_newest_mask_counts_and_has_a_digest_of_its_own(tmp_path):
 
 def test_of_masks_made_at_once_one_holds_for_all(tmp_path):
     folder, barrier = Location.of(tmp_path / "rule"), threading.Barrier(8)
-    layer = selection.fit_layer(MOMENTS, SelectSpec(threshold=0.1), "a")
+    layer = fit_layer(MOMENTS, SelectSpec(threshold=0.1), "a")
 
     def make(rows: int) -> selection.Mask:
         barrier.wait()
@@ -123,6 +112,9 @@ def damaged(**change: object) -> bytes:
         damaged(said=np.array("no json")),
         damaged(said=np.array("{}")),
         damaged(**{"a/kept": None}),
+        damaged(**{"a/kept": np.array([1])}),
+        damaged(**{"a/variances": np.ones(2)}),
+        damaged(**{"a/means": np.ones(2)}),
         damaged(**{"a/kept": np.array([{"an": "object"}], object)}),
     ],
 )

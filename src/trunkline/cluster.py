@@ -129,6 +129,7 @@ def _for_few_long_tasks() -> Any:
             "distributed.worker.profile.enabled": False,
             "distributed.worker.memory.monitor-interval": "1s",
             "distributed.admin.tick.interval": "500ms",
+            "distributed.scheduler.worker-ttl": "2 minutes",  # a worker that is silent for so long is taken for dead
             "distributed.admin.system-monitor.interval": "5s",
             "distributed.admin.system-monitor.gil.enabled": False,
             # Dask's own 64 KiB gives the memory of each decoded image back to the system, which then has to clear it again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,63 @@ def test_any_rows(made: Made, reader: FeatureReader, rows: list[int], piece: int
 
 def test_shards_without_a_wanted_row_are_not_read(made: Made, reader: FeatureReader, monkeypatch: pytest.MonkeyPatch):
     read, asked = made.feature_set.arrays.read, []
-    monkeypatch.setattr(
-        made.feature_set.arrays, "read", lambda layer, start, stop: asked.append((start, stop)) or read(layer, start, stop)
-    )
+
+    def watched(layer: str, start: int, stop: int, out: np.ndarray) -> np.ndarray:
+        asked.append((start, stop))
+        return read(layer, start, stop, out)
+
+    monkeypatch.setattr(made.feature_set.arrays, "read", watched)
     reader.read(np.array([3, 70, 71, 600]))
-    assert asked == [(3, 72), (600, 601)]
+    assert sorted(asked) == [(3, 72), (600, 601)]
+
+
+@pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all columns", "some"])
+@pytest.mark.parametrize("rows", [range(0, 640, 3), range(64 * feature_reader.THREADS)], ids=["gaps", "no gap"])
+def test_a_few_pieces_are_read_at_once(
+    made: Made, reader: FeatureReader, rows: range, columns: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feature_reader, "PIECE_BYTES", 1)
+    read, lock, reading, most, targets = made.feature_set.arrays.read, threading.Lock(), 0, 0, set()
+    together = threading.Barrier(feature_reader.THREADS, timeout=30)  # breaks, and fails the read, if they come one by one
+
+    def watched(layer: str, start: int, stop: int, out: np.ndarray) -> np.ndarray:
+        nonlocal reading, most
+        with lock:
+            reading += 1
+            most = max(most, reading)
+            targets.add(out.__array_interface__["data"][0])
+        if start < 64 * feature_reader.THREADS:
+            together.wait()
+        read(layer, start, stop, out)
+        with lock:
+            reading -= 1
+        return out
+
+    monkeypatch.setattr(made.feature_set.arrays, "read", watched)
+    numbers = np.array(rows)
+    np.testing.assert_array_equal(
+        reader.read(numbers, columns), made.values(numbers)[:, slice(None) if columns is None else columns]
+    )
+    assert most == len(targets) == feature_reader.THREADS  # no more blocks than threads, however many pieces there are
+
+
+@pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all columns", "some"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_an_error_of_a_piece_comes_out_and_leaves_no_thread(
+    made: Made, reader: FeatureReader, step: int, columns: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feature_reader, "PIECE_BYTES", 1)
+    read = made.feature_set.arrays.read
+
+    def failing(layer: str, start: int, stop: int, out: np.ndarray) -> np.ndarray:
+        if start >= 128:  # more pieces than there are threads
+            raise CorruptStore(f"rows from {start} are damaged")
+        return read(layer, start, stop, out)
+
+    monkeypatch.setattr(made.feature_set.arrays, "read", failing)
+    with pytest.raises(CorruptStore, match=r"rows from 1(28|29) are damaged"):
+        reader.read(np.arange(0, 640, step), columns)
+    assert not [each.name for each in threading.enumerate() if each.name.startswith("reading")]
 
 
 def test_rows_are_cut_along_shards(reader: FeatureReader):

@@ -22,8 +22,9 @@ def folder(made: Made, rule: str) -> Location:
     return FeatureStore.open(Location.of(made.place)).beside("masks", made.feature_set) / rule
 
 
-def pin(made: Made, kept: np.ndarray = KEPT, rule: str = SelectSpec().digest(), layer: str = "pool") -> str:
-    return selection.create(folder(made, rule), 100, {layer: LayerMask(kept, np.ones(len(kept)), 0.5)}).location.uri
+def pin(made: Made, kept: np.ndarray = KEPT, rule: str = SelectSpec().digest(), layer: str = "pool", recipe: str = "") -> str:
+    layers = {layer: LayerMask(kept, np.ones(len(kept)), 0.5)}
+    return selection.create(folder(made, rule), 100, layers, recipe).location.uri
 
 
 def test_the_pinned_mask_and_one_by_its_uri(writable: Made):
@@ -49,6 +50,18 @@ def test_there_is_no_mask(writable: Made):
     for place in (f"{other}.npz", "/nowhere"):
         with pytest.raises(DataError, match=rf"There is no mask at {place}. Masks lie at STORE/masks"):
             features.numpy(mask=place)
+
+
+def test_a_mask_of_another_recipe_is_refused_though_it_has_the_same_width(writable: Made):
+    features = open_features(writable.place)
+    own = features.recipe.digest()
+    assert features.numpy(mask=pin(writable, rule="own", recipe=own))[0].shape[1] == KEPT.sum()
+    words = (
+        rf"was fitted on features of the recipe 0123456789abcdef, and these are of {own} \(efficientnet-lite0\): their columns mean "
+        r"something else\. Fit one on them: `trunkline select`"
+    )
+    with pytest.raises(DataError, match=words):
+        features.numpy(mask=pin(writable, rule="other", recipe="0123456789abcdef"))
 
 
 def test_a_mask_of_other_features_is_refused(writable: Made):

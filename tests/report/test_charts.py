@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from trunkline.report import charts
-from trunkline.report.data import LayerResult
+from trunkline.report.charts.cloud import MOST_POINTS
+from trunkline.report.charts.confusion import RIGHT_RGB, WRONG_RGB
+from trunkline.report.data import BatchDrift, FilterPoint, LayerResult, LearningPoint, Picture
 
 
 def layer(variances: list[float], threshold: float = 0.0) -> LayerResult:
@@ -101,8 +103,8 @@ def test_image_has_a_pixel_a_cell_and_is_transparent_where_nothing_is():
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
     assert head == "data:image/png;base64"
     assert picture.shape == (120, 120, 4)
-    assert tuple(picture[0, 0]) == (*charts.RIGHT_RGB, 255)
-    assert tuple(picture[3, 5, :3]) == charts.WRONG_RGB
+    assert tuple(picture[0, 0]) == (*RIGHT_RGB, 255)
+    assert tuple(picture[3, 5, :3]) == WRONG_RGB
     assert 0 < picture[3, 5, 3] < 255
     assert picture[5, 3, 3] == 0
 
@@ -158,9 +160,9 @@ def test_points_that_are_not_finite_are_left_out():
 
 
 def test_too_many_points_are_thinned():
-    cloud = charts.cloud(*scattered(2 * charts.MOST_POINTS + 1, 5))
+    cloud = charts.cloud(*scattered(2 * MOST_POINTS + 1, 5))
     assert cloud is not None
-    assert charts.MOST_POINTS // 2 < cloud.shown <= charts.MOST_POINTS
+    assert MOST_POINTS // 2 < cloud.shown <= MOST_POINTS
 
 
 @pytest.mark.parametrize("points", [np.zeros((3, 2)), np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]]), np.eye(2)])
@@ -183,3 +185,59 @@ def test_captions_do_not_cover_each_other():
     captions = {group.label: group.caption for group in cloud.groups}
     assert captions["middle"] == "middle"
     assert captions["twin of the middle, with a long name"] == ""
+
+
+def test_pictures_lie_where_their_points_are_drawn():
+    points, labels = scattered(100, 4)
+    points[3] = np.nan
+    pictures = {number: Picture(f"{number}.jpg", b"x") for number in (0, 3, 4, 50)}
+    cloud = charts.cloud(points, labels, pictures)
+    assert cloud is not None
+    assert sorted(hit.picture.id for hit in cloud.hits) == ["0.jpg", "4.jpg", "50.jpg"], "what is not drawn has no picture"
+    for hit in cloud.hits:
+        (group,) = [group for group in cloud.groups if group.label == hit.label]
+        assert f"M{hit.x:.1f} {hit.y:.1f}h0" in group.path
+
+
+def test_pictures_of_thinned_points_keep_their_own():
+    points, labels = scattered(2 * MOST_POINTS + 2, 1)
+    pictures = {number: Picture(f"{number}", b"") for number in range(len(points))}
+    cloud = charts.cloud(points, labels, pictures)
+    assert cloud is not None
+    assert len(cloud.hits) == cloud.shown
+    step = len(points) // cloud.shown + 1
+    assert all(int(hit.picture.id) % step == 0 for hit in cloud.hits)
+
+
+HOSTILE_LABEL = "$\\frac{1}{2}$ 漢字\n"
+POINTS = [FilterPoint(8, 2**20, 0.5, False), FilterPoint(64, 2**23, 0.9, True), FilterPoint(3, 1, float("nan"), False)]
+LEARNT = [LearningPoint(2, 20, 0.6, 0.5, 0.7), LearningPoint(64, 640, 0.9, float("nan"), float("nan"))]
+BATCHES = [BatchDrift(3, 10, 0.1, [], False), BatchDrift(9, 10, 0.7, [], True), BatchDrift(10, 1, float("nan"), [], True)]
+
+
+@pytest.mark.parametrize("measure", ["macro-F1", "R²", HOSTILE_LABEL, ""])
+def test_labels_that_the_font_lacks_are_not_drawn(measure):
+    curve = charts.filter_curve(POINTS, measure) or ""
+    assert ("macro-F1" if measure == "macro-F1" else "R²" if measure == "R²" else "score") in texts(curve)
+    assert (charts.learning_curve(LEARNT, measure) or "") != ""
+
+
+def test_the_learning_curve_has_its_sizes_on_a_log_axis():
+    drawn = texts(charts.learning_curve(LEARNT, "score") or "")
+    assert drawn[:3] == ["2", "64", "labelled images a class"]
+    by_rows = texts(charts.learning_curve([LearningPoint(0, 20, 0.6, 0.5, 0.7), LEARNT[1]], "score") or "")
+    assert by_rows[:3] == ["20", "640", "labelled images"]
+
+
+def test_batches_that_were_warned_of_are_drawn_in_another_colour():
+    svg = charts.drift_bars(BATCHES, 0.5) or ""
+    assert texts(svg)[:2] == ["3", "9"]
+    assert len(re.findall(r'<path d="[^"]+" clip-path="[^"]*" style="fill: var\(--wrong\)"', svg)) == 1
+    assert svg.count("stroke-dasharray") == 1
+    assert (charts.drift_bars(BATCHES, None) or "").count("stroke-dasharray") == 0
+
+
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_curves_of_any_length_are_drawn_without_a_warning(rows):
+    assert charts.learning_curve([LearningPoint(2**i, 2**i * 3, 0.5, 0.5, 0.5) for i in range(rows)], "score")
+    assert charts.drift_bars([BatchDrift(i, 3, 0.0, [], False) for i in range(rows)], 0.0)

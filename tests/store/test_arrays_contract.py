@@ -99,6 +99,15 @@ def test_a_read_may_start_and_stop_anywhere(arrays: FeatureArrays):
         np.testing.assert_array_equal(arrays.read("late", start, stop), whole[start:stop])
 
 
+def test_rows_are_read_into_memory_that_is_given(arrays: FeatureArrays):
+    arrays.write(SHARDS[0], features(SHARDS[0]))
+    held = np.zeros((120, DIMS["late"]), np.float32)
+    assert np.shares_memory(arrays.read("late", 20, 100, held[10:90]), held)
+    np.testing.assert_array_equal(held[10:90], expected("late", ROWS, SHARDS[0])[20:100])  # unwritten rows as NaN
+    assert not held[:10].any()
+    assert not held[90:].any()
+
+
 def test_what_is_written_after_a_read_is_read(arrays: FeatureArrays):
     arrays.write(SHARDS[0], features(SHARDS[0]))
     arrays.read("late", 0, 64)

@@ -190,6 +190,44 @@ def compile_onnx(
 
 
 @dataclass(frozen=True)
+class TruncatedOnnx:
+    """The network cut at one layer.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto of any batch, its data inside; its one output is the layer.
+    image : its input.
+    shape : of the output for one image, in the file's own order of axes.
+    """
+
+    model: Any
+    image: ImageInput
+    shape: tuple[int, ...]
+
+
+def truncated(path: Path, layer: str, size: int) -> TruncatedOnnx:
+    """The network without what comes after a layer. Raises BackboneError as `compile_onnx` does."""
+    onnx = import_onnx()
+    network = _opened(path, size)
+    value = _find(network, layer)
+    with _staged(network, [value], batch=None) as (staged, read):
+        shape = _shapes(network, read)[value.tensor]
+        model = onnx.load(staged)
+    wanted, kept = {value.tensor}, []
+    for node in reversed(model.graph.node):
+        if wanted & set(node.output):
+            kept.append(node)
+            wanted |= set(node.input)
+    constants = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    for held, left in ((model.graph.node, kept[::-1]), (model.graph.initializer, constants)):
+        left = [type(each).FromString(each.SerializeToString()) for each in left]
+        del held[:]
+        held.extend(left)
+    del model.graph.value_info[:]
+    return TruncatedOnnx(model, network.image, shape)
+
+
+@dataclass(frozen=True)
 class _Network:
     path: Path
     size: int

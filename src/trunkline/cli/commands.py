@@ -92,8 +92,8 @@ def select(
 @app.command(help="Fit the heads on the features that are kept, and measure them on the test split.")
 @takes_spec
 def fit(spec: RunSpec, as_json: Json = False) -> None:
-    with show.progress_on(err) as progress:
-        receipt = fitting.fit(spec, progress)
+    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+        receipt = fitting.fit(spec, progress, cluster=cluster)
     heads = [{"kind": head.kind, **head.metrics.summary(), "head": head.location.uri} for head in receipt.heads]
     lines = [(head.kind, *head.metrics.headline, head.location.uri) for head in receipt.heads]
     drawn = show.table("Heads", ("kind", "figure", "value", "head"), lines)

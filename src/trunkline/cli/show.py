@@ -29,6 +29,8 @@ UNITS = {
     "purge": "feature sets",
     "plan": "images",
     "export": "rows",
+    "predict": "rows",
+    "proof": "images",
     "verify": "shards",
     "repair": "shards",
     "gc": "objects",

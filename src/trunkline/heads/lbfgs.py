@@ -7,6 +7,7 @@ Wolfe conditions (A. Lewis, M. Overton, "Nonsmooth optimization via quasi-Newton
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +26,11 @@ class Stop:
     Parameters
     ----------
     gradient : largest absolute entry of the gradient.
-    decrease : smallest relative decrease of the value in an iteration.
+    decrease : smallest decrease of the value in an iteration, as a share of the value, and of all that it has decreased.
     iterations : at most.
     """
 
-    gradient: float = 1e-5
+    gradient: float = 1e-6
     decrease: float = 1e-8
     iterations: int = 300
 
@@ -42,13 +43,23 @@ class Minimiser:
     start : (d,) float64.
     stop : when it is done.
     memory : pairs of steps and gradient changes that are kept.
+    origin : the value from which it counts as decreased; by default that at the start, which may be near the minimum already.
+    precondition : gives an approximate inverse Hessian times a gradient; what is known of the function before the first step.
     """
 
-    def __init__(self, start: Vector, stop: Stop, memory: int = 10) -> None:
+    def __init__(
+        self,
+        start: Vector,
+        stop: Stop,
+        memory: int = 10,
+        origin: float | None = None,
+        precondition: Callable[[Vector], Vector] | None = None,
+    ) -> None:
         self.point = np.array(start, np.float64)  # where value and gradient are wanted
         self.best, self.value, self.iterations = self.point, np.inf, 0
         self.done, self.converged = False, False
-        self._stop = stop
+        self._stop, self._precondition = stop, precondition or _unchanged
+        self._known, self._origin = precondition is not None, origin
         self._pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=memory)
         self._gradient: Vector = np.zeros(0)
         self._direction: Vector = np.zeros(0)
@@ -90,13 +101,17 @@ class Minimiser:
             if curvature > 1e-12 * float(change @ change):
                 self._pairs.append((step, change, curvature))
             self.iterations += 1
-            small = self.value - value <= self._stop.decrease * max(abs(self.value), abs(value), 1e-12)
-            self.converged = small
+            self.converged = self.value - value <= self._stop.decrease * min(abs(value), self._decreased(value))
         self.best, self.value, self._gradient = self.point, value, gradient
         self.converged = self.converged or float(np.abs(gradient).max()) <= self._stop.gradient
         self.done = self.converged or self.iterations >= self._stop.iterations or not np.isfinite(value)
         if not self.done:
             self._start_line_search()
+
+    def _decreased(self, value: float) -> float:
+        """By how much, in all."""
+        self._origin = self.value if self._origin is None else self._origin
+        return max(self._origin - value, 0.0)
 
     def _start_line_search(self) -> None:
         self._direction = -self._product(self._gradient)
@@ -105,7 +120,7 @@ class Minimiser:
             self._pairs.clear()
             self._direction = -self._gradient
             self._slope = -float(self._gradient @ self._gradient)
-        self._step = 1.0 if self._pairs else 1.0 / max(float(np.linalg.norm(self._gradient)), 1e-12)
+        self._step = 1.0 if self._pairs or self._known else 1.0 / max(float(np.linalg.norm(self._gradient)), 1e-12)
         self._low, self._high, self._steps = 0.0, np.inf, 0
         self.point = self.best + self._step * self._direction
 
@@ -117,9 +132,14 @@ class Minimiser:
             factor = float(step @ out) / curvature
             out -= factor * change
             factors.append(factor)
+        out = self._precondition(out)
         if self._pairs:
             _, change, curvature = self._pairs[-1]
-            out *= curvature / float(change @ change)
+            out *= curvature / float(change @ self._precondition(change))
         for (step, change, curvature), factor in zip(self._pairs, reversed(factors), strict=True):
             out += (factor - float(change @ out) / curvature) * step
         return out
+
+
+def _unchanged(vector: Vector) -> Vector:
+    return vector

@@ -6,8 +6,10 @@ Features are standardised by the training rows' mean and deviation. Gradients ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +22,14 @@ from trunkline.heads.linear_head import Activation, LinearHead, Matrix
 from trunkline.heads.losses import LOSSES, Loss
 from trunkline.heads.protocol import Candidate, Scores, Work
 from trunkline.heads.scoring import counted, score_of
+from trunkline.heads.spectrum import Spectrum, spectrum_of
 from trunkline.heads.targets import Target
 from trunkline.heads.training import Block, Standard, Sums, TrainingData
 from trunkline.progress import Step
 from trunkline.specs import SoftmaxSpec, SvmSpec
 
-FINAL = Stop(gradient=1e-5, decrease=1e-8)
-CANDIDATE = Stop(gradient=1e-4, decrease=1e-5)
+FINAL = Stop(gradient=1e-6, decrease=1e-7)
+CANDIDATE = Stop(gradient=1e-6, decrease=1e-4)
 MOST_COLUMNS = 4096  # of scores that a pass computes for a row
 MOST_HISTORY = 256 * 2**20  # bytes of L-BFGS pairs
 MEMORY = 10
@@ -60,6 +63,19 @@ class Problem:
     loss: Loss
     weights: NDArray[np.float32] | None
     calibrated: bool  # scores have no scale of their own: a temperature is found on held-out rows
+
+    @property
+    def at_zero(self) -> float | None:
+        """The mean loss where all weights are zero; None where it depends on the truth."""
+        k = self.target.outputs
+        values = {"softmax": math.log(k), "logistic": k * math.log(2.0), "squared_hinge": float(k)}
+        return values.get(self.loss)
+
+    @property
+    def curvature(self) -> float:
+        """Roughly of the loss by a score, half way."""
+        k = self.target.outputs
+        return {"softmax": (1.0 - 1.0 / k) / (2.0 * k), "logistic": 0.125, "squared_hinge": 1.0, "squared": 2.0}[self.loss]
 
 
 @dataclass(frozen=True)
@@ -126,8 +142,11 @@ def solve(
     shape = (data.width + 1, data.target.outputs)
     counts = np.bincount(data.folds, minlength=128)
     rows = {fit: len(data) - (int(counts[fit.fold]) if fit.fold != NOBODY else 0) for fit in fits}
+    spectrum = spectrum_of(data) if fits else None
     for some in _few_enough(fits, shape):
-        running = {fit: Minimiser((starts or {}).get(fit, np.zeros(shape)).ravel(), stop, MEMORY) for fit in some}
+        running = {
+            fit: _minimiser(fit, problem, (starts or {}).get(fit, np.zeros(shape)), stop, spectrum, rows[fit]) for fit in some
+        }
         held: dict[Fit, Scores | None] = {}
         passes = 0
         while running:
@@ -146,6 +165,15 @@ def solve(
             left = f", {len(running)} of {len(some)} fits left" if len(some) > 1 else ""
             work.progress(Step("fit", 0, None, f"{what}: pass {passes}{left}"))
     return found
+
+
+def _minimiser(fit: Fit, problem: Problem, start: Matrix, stop: Stop, spectrum: Spectrum | None, rows: int) -> Minimiser:
+    penalty = 1.0 / (fit.c * rows)
+    if spectrum:
+        inverse = spectrum.inverse(problem.curvature, penalty, problem.target.outputs)
+    else:  # of standardised features the largest eigenvalue is about a tenth of their number
+        inverse = partial(np.multiply, 1.0 / (0.1 * len(start) * problem.curvature + penalty))
+    return Minimiser(start.ravel(), stop, MEMORY, problem.at_zero, inverse)
 
 
 def gradients_of(block: Block, state: _State) -> Sums:

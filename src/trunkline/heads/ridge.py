@@ -18,16 +18,15 @@ from trunkline.heads.linear import FINAL, NOBODY, Fit, Problem, solve
 from trunkline.heads.linear_head import Activation, LinearHead, Matrix
 from trunkline.heads.protocol import Candidate, Work
 from trunkline.heads.scoring import counted, score_of
+from trunkline.heads.spectrum import MOST_FEATURES
 from trunkline.heads.targets import Target
 from trunkline.heads.training import Block, Standard, Sums, TrainingData
 from trunkline.progress import Step
 from trunkline.specs import RidgeSpec
 
-MOST_FEATURES = 8192  # of a Gram matrix: 512 MiB in float64
-
 
 @dataclass(frozen=True)
-class _Grams:
+class Grams:
     """Sums over rows of each fold: x xᵀ (f, kept, kept), x tᵀ (f, kept, k), x (f, kept), t (f, k), weights (f,), float64."""
 
     xx: NDArray[np.float64]
@@ -36,13 +35,24 @@ class _Grams:
     t: NDArray[np.float64]
     n: NDArray[np.float64]
 
-    def without(self, fold: int) -> _Grams:
+    @classmethod
+    def of(cls, x: NDArray[np.float32], truth: NDArray[np.float32]) -> Grams:
+        """Of (n, kept) features and (n, k) truth in memory, as the sums of one fold."""
+        products = [(x.T @ each).astype(np.float64)[None] for each in (x, truth)]
+        sums = [each.sum(axis=0, dtype=np.float64)[None] for each in (x, truth)]
+        return cls(products[0], products[1], sums[0], sums[1], np.array([float(len(x))]))
+
+    def first(self, features: int) -> Grams:
+        """Of the first features alone."""
+        return Grams(self.xx[:, :features, :features], self.xt[:, :features], self.x[:, :features], self.t, self.n)
+
+    def without(self, fold: int) -> Grams:
         """Of the rows outside a fold, as the sums of one."""
         every = [each.sum(axis=0, keepdims=True) for each in (self.xx, self.xt, self.x, self.t, self.n)]
         if fold != NOBODY:
             inside = (self.xx, self.xt, self.x, self.t, self.n)
             every = [whole - each[fold : fold + 1] for whole, each in zip(every, inside, strict=True)]
-        return _Grams(*every)
+        return Grams(*every)
 
     def path(self, alphas: Sequence[float]) -> list[Matrix]:
         """(kept + 1, k) weights for each alpha, from one eigendecomposition."""
@@ -67,7 +77,7 @@ def fit_ridge(spec: RidgeSpec, data: TrainingData, work: Work) -> LinearHead:
         return _iterated(path, weights, data, work)
     work.progress(Step("fit", 0, None, "Gram matrices"))
     data = replace(data, folds=(data.folds % folds).astype(np.int8))
-    grams = _Grams(*data.reduce(_gram, (folds, data.target, weights)))
+    grams = Grams(*data.reduce(_gram, (folds, data.target, weights)))
     table: Sequence[Candidate] = ()
     alpha, temperature, how = path[len(path) // 2], 1.0, "the middle one: nothing to cross-validate with"
     if folds >= 2:
@@ -142,8 +152,10 @@ def _iterated(path: Sequence[float], weights: NDArray[np.float32] | None, data: 
     """Too wide for a Gram matrix: L-BFGS on the middle candidate; nothing is cross-validated."""
     alpha = path[len(path) // 2]
     problem = Problem(data.target, "squared", weights, calibrated=False)
-    fit = Fit(1.0 / alpha / 2.0 * 2.0, NOBODY)
-    solution = solve([fit], problem, data, FINAL, work, "ridge")[fit]
+    fit = Fit(0.5 / alpha, NOBODY)
+    start = np.zeros((data.width + 1, data.target.outputs))
+    start[-1] = data.target.one_hot(data.truth).mean(axis=0)
+    solution = solve([fit], problem, data, replace(FINAL, decrease=1e-9), work, "ridge", {fit: start})[fit]
     said = {"alpha": f"{alpha:g}", "chosen by": f"the middle one: {data.width:,} features are too many for Gram matrices"}
     return _head(data, solution.weights, 8.0, said, ())
 

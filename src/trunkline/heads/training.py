@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.fan_out import Executor
+from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads.protocol import Features
 from trunkline.heads.targets import Target, Truth
 
@@ -39,6 +40,30 @@ class Reader(Protocol):
 
     def __dask_tokenize__(self) -> object:
         """What names its content."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """A reader of features that are in memory already, (n, kept) float32."""
+
+    x: Features
+
+    def read(self, rows: Rows, columns: NDArray[np.bool_] | None = None) -> Features:
+        """(n, columns) of rows that ascend."""
+        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+            block = self.x[rows[0] : rows[-1] + 1]
+        else:
+            block = self.x[rows]
+        return block if columns is None else block[:, columns]
+
+    def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
+        """Slices of at most so many bytes, or one row."""
+        step = max(1, most_bytes // max(self.x.shape[1] * 4, 1))
+        return [(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
+
+    def __dask_tokenize__(self) -> object:
+        """The array itself: it is nobody else's."""
+        return id(self.x)
 
 
 @dataclass(frozen=True)
@@ -114,6 +139,12 @@ class TrainingData:
     standard: Standard | None = None
     held_bytes: int = HELD_BYTES
 
+    @classmethod
+    def in_memory(cls, x: Features, target: Target, truth: Truth, folds: NDArray[np.int8] | None = None) -> TrainingData:
+        """Of (n, kept) features in this process."""
+        folds = np.zeros(len(x), np.int8) if folds is None else folds
+        return cls(InMemory(x), None, x.shape[1], np.arange(len(x)), target, truth, folds, SerialExecutor())
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -130,11 +161,19 @@ class TrainingData:
         """
         job = _Pass(function, state, self.reader, self.columns, self.standard, self.token, self.held_bytes)
         total, waiting = _Total(), dict[int, Sums]()
-        for number, sums in self.executor.map(_of_group, job, self._groups):
+        for number, sums in self._worked(job):
             waiting[number] = sums
             while total.parts in waiting:
                 total.add(waiting.pop(total.parts))
         return total.sums
+
+    def _worked(self, job: _Pass) -> Iterator[tuple[int, Sums]]:
+        """In this process a thread a core, whose matrix products have one thread each: so their bits are those of Dask's workers."""
+        if not isinstance(self.executor, SerialExecutor):
+            yield from self.executor.map(_of_group, job, self._groups)
+            return
+        with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.executor.threads) as pool:
+            yield from pool.map(partial(_of_group, job), self._groups)
 
     def blocks(self) -> Iterator[Block]:
         """All blocks in row order, read in this process."""
@@ -148,6 +187,14 @@ class TrainingData:
     def subset(self, places: NDArray[np.int64]) -> TrainingData:
         """These training places, ascending, as data of their own."""
         return replace(self, rows=self.rows[places], truth=self.truth[places], folds=self.folds[places])
+
+    def spread(self, rows: int) -> TrainingData:
+        """Whole blocks, evenly spread, of at least so many rows in all, or all of them: cheaper to read than rows at random."""
+        wanted = -(-rows * len(self._cuts) // max(len(self), 1))
+        if wanted >= len(self._cuts):
+            return self
+        chosen = np.linspace(0, len(self._cuts) - 1, wanted).round().astype(int).tolist()
+        return self.subset(np.concatenate([np.arange(*self._cuts[number]) for number in chosen]))
 
     def sampled(self, most_bytes: int, seed: int) -> TrainingData:
         """Itself where it fits; else as many rows as fit, drawn at random, of classes each in proportion and at least one."""
@@ -225,6 +272,13 @@ def _drawn(target: Target, truth: Truth, most: int, random: np.random.Generator)
     counts = np.bincount(truth, minlength=target.outputs)
     inside = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     return order[inside < np.repeat(np.ceil(counts * (most / len(truth))), counts)]
+
+
+@cache
+def _thread_pools() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 # What this process holds between passes: blocks of the rows that it worked on last.

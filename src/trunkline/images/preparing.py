@@ -81,14 +81,14 @@ def margins(height: int, width: int, size: int) -> tuple[int, int]:
     return (size - height) // 2, (size - width) // 2
 
 
-def thumbnail(pixels: Pixels, side: int = 160) -> bytes:
-    """A small JPEG that keeps the proportions."""
+def thumbnail(pixels: Pixels, side: int = 160, quality: int = 85) -> bytes:
+    """A small JPEG that keeps the proportions; its longer side has `side` pixels."""
     image = Image.fromarray(pixels)
     scale = side / max(image.size)
     kernel = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS
     image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), kernel)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
+    image.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 

@@ -9,23 +9,21 @@ from trunkline import selection
 from trunkline.backbones.compiled import committed_backbone
 from trunkline.errors import CorruptStore, StorageError, StorageUnreachable, StoreError
 from trunkline.heads import artifact
-from trunkline.heads.forest import Forest
-from trunkline.heads.softmax import Softmax
-from trunkline.locations import Location
 from trunkline.maintenance.findings import Finding, Severity
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
+from trunkline.tables import open_parquet
 
 MADE_ANEW = "`trunkline verify STORE --repair` deletes it; the next `trunkline run` makes it anew"
 NO_DAMAGE = (StorageError, StorageUnreachable, ImportError, MemoryError)  # what says nothing of the file
-HEAD_FILES = {"softmax": "softmax.npz", "forest": "forest.skops"}
 
 
 def check_derived(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
     """Everything beside the arrays of one feature set."""
     yield from _heads(store, features)
+    yield from _answers(store, features)
     yield from _masks(store, features)
-    for what, name in (("report", "report.json"), ("effects", "effects.json")):
+    for what, name in (("report", "report.json"), ("effects", "effects.json"), ("curves", "curves.json")):
         place = features.location / name
         try:
             json.loads(place.read())
@@ -55,7 +53,7 @@ def _heads(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
         try:
             head = artifact.load(folder / name)
             if head is not None:
-                _load(folder / name, head)
+                head.opened()
         except NO_DAMAGE:
             raise
         except Exception as error:  # a damaged file fails in any of its libraries' ways
@@ -72,14 +70,20 @@ def _heads(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
             )
 
 
-def _load(location: Location, head: artifact.HeadArtifact) -> None:
-    if head.kind not in HEAD_FILES:
-        return  # a kind that this version does not know
-    files = {HEAD_FILES[head.kind]: (location / HEAD_FILES[head.kind]).read()}
-    if head.kind == "softmax":
-        Softmax.load(files)
-    else:
-        Forest.load(files, len(head.classes))
+def _answers(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:
+    """What `trunkline predict` wrote, read to the end: a damaged page fails its checksum."""
+    folder = store.beside("predictions", features)
+    for head in (name for name in folder.names() if not name.endswith(".parquet")):
+        for name in (folder / head).names():
+            try:
+                with open_parquet(folder / head / name) as file:
+                    for _ in file.iter_batches():
+                        pass
+            except NO_DAMAGE:
+                raise
+            except Exception as error:
+                advice = "`trunkline verify STORE --repair` deletes them; the next `trunkline predict` makes them anew"
+                yield Finding("answers", (folder / head / name).uri, Severity.DERIVED, f"they cannot be read ({error})", advice)
 
 
 def _masks(store: FeatureStore, features: FeatureSet) -> Iterator[Finding]:

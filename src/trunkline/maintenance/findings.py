@@ -24,7 +24,7 @@ class Finding:
     Parameters
     ----------
     what : `features`, `record`, `arrays`, `moments`, `manifest`, `labels`, `splits`, `source`, `feature set`, `backbone`, `head`,
-        `predictions`, `mask`, `report`, `effects` or `rows`.
+        `predictions`, `answers`, `mask`, `report`, `effects` or `rows`.
     where : the object, or the feature set, as a URI.
     detail, advice : what is wrong, and what to do, for people.
     shard : the name of the shard it concerns; '' where it is none.

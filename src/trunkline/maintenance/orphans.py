@@ -26,10 +26,12 @@ RECORD = re.compile(r"commits/\d{12}\.parquet")
 MOMENTS = re.compile(r"moments/(\d{12})-([0-9a-f]{16})\.npz")
 LEASE = re.compile(r"leases/lease-(\d{6,})\.json")
 OWN = re.compile(
-    r"recipe\.json|layout\.json|effects\.json|report\.json|features\.h5|features\.zarr/(.+/)?zarr\.json|sealed/[^/.][^/]*\.parquet"
+    r"recipe\.json|layout\.json|effects\.json|report\.json|curves\.json|features\.h5|features\.zarr/(.+/)?zarr\.json|sealed/[^/.][^/]*\.parquet"
 )
 DATASET = re.compile(r"[^/]+/(source\.json|manifest/batch-\d{6,}\.parquet|(labels|splits)/\d{6,}\.parquet)")
 RUN = re.compile(r"[^/]+/(report\.html|metrics\.json)")
+HEAD = re.compile(r"head\.json|scores/[^/]+\.json|[a-z]+\.(npz|skops|safetensors|keras|json)")
+PREDICTIONS = re.compile(r"([a-z]+-[0-9a-f]+)(/rows-[0-9a-f]{16})?\.parquet")  # on the test split, and of `trunkline predict`
 MASK = re.compile(r"[^/]+/[^/]+/[^/]+/mask-\d{6,}\.npz")
 
 
@@ -272,7 +274,7 @@ def _heads(store: FeatureStore, features: FeatureSet, grace: float) -> Iterator[
         for found in inside:
             if _is_temporary(found.name):
                 yield _temporary(folder / name, found, grace)
-            elif found.name not in ("head.json", "softmax.npz", "forest.skops"):
+            elif not HEAD.fullmatch(found.name):
                 yield (folder / name / found.name).uri
             elif not complete:
                 why = "it has no head.json: it was never finished"
@@ -284,10 +286,10 @@ def _predictions(store: FeatureStore, features: FeatureSet, grace: float) -> Ite
     for found in objects_below(folder):
         if _is_temporary(found.name):
             yield _temporary(folder, found, grace)
-        elif not re.fullmatch(r"(softmax|forest)-[0-9a-f]+\.parquet", found.name):
+        elif not (said := PREDICTIONS.fullmatch(found.name)):
             yield (folder / found.name).uri
         else:
-            marker = heads / found.name.removesuffix(".parquet") / "head.json"
+            marker = heads / said[1] / "head.json"
             if not marker.exists():
                 why, young = "there is no head that made them", not found.is_older(grace)
                 yield Orphan(folder / found.name, "predictions", found.size, why, young, (marker,))

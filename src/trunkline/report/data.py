@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.accounting import RowCounts
+from trunkline.metrics import AnyMetrics
 
 
 @dataclass(frozen=True)
@@ -22,35 +23,96 @@ class Quarantined:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """Settings that cross-validation tried: the mean score over the folds, and its standard deviation over them (NaN: one fold).
+
+    `chosen` marks the one that was taken; where none is marked, the one whose settings stand in the head's `chosen` is.
+    """
+
+    settings: Mapping[str, str]
+    score: float
+    spread: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class HeadResult:
     """A fitted head on the test split.
 
-    `confusion` is (classes, classes) int64, rows are the truth, columns the prediction; `precision`, `recall`, `f1` are
-    (classes,) float64; `support` is (classes,) int64. `chosen` holds what cross-validation or the spec decided, ready to print.
+    `classes` are the names of classes or labels, in the order of the metrics' arrays; a regression has none, or the target's name.
+    `chosen` holds what cross-validation or the spec decided, ready to print; `candidates` all that were tried, in the order to show
+    them, with scores of what `candidates_by` names.
     """
 
     kind: str
-    accuracy: float
-    macro_f1: float
+    metrics: AnyMetrics
     classes: Sequence[str]
-    confusion: NDArray[np.int64]
-    precision: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    f1: NDArray[np.float64]
-    support: NDArray[np.int64]
     chosen: Mapping[str, str]
     seconds: float
+    candidates: Sequence[Candidate] = ()
+    candidates_by: str = "score"
+
+    @property
+    def headline(self) -> tuple[str, float]:
+        return self.metrics.headline
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that a head got wrong with confidence; `thumbnail` is a JPEG, or None where it could not be read again."""
+    """A test image that a head got wrong, worst first.
+
+    `truth` and `predicted` are ready to print; `probability` is how sure the head was, None where it gives none; `thumbnail` is a JPEG, or
+    None where the image could not be read again.
+    """
 
     id: str
     truth: str
     predicted: str
-    probability: float
+    probability: float | None
     thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the 2-D view: its id, and a small JPEG."""
+
+    id: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class FilterPoint:
+    """A threshold the variance filter could have: features kept, their bytes, a head's score on them; `current` is the mask's own."""
+
+    kept: int
+    bytes: int
+    score: float
+    current: bool
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """Training on fewer images: so many a class (0: not by class), so many in all, mean score of the draws, their lowest and highest."""
+
+    per_class: int
+    rows: int
+    score: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
+class BatchDrift:
+    """How far a batch is from the training images the mask was fitted on: overall, and the features that moved most, by how far.
+
+    `rows` are those of its images that were compared.
+    """
+
+    batch: int
+    rows: int
+    overall: float
+    worst: Sequence[tuple[int | str, float]]
+    warned: bool
 
 
 @dataclass(frozen=True)
@@ -100,8 +162,16 @@ class ReportData:
     points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     point_labels: Sequence[str] = ()
     points_method: str = ""  # such as "t-SNE of 50 principal components, 1,500 training rows"
+    pictures: Mapping[int, Picture] = field(default_factory=dict)  # of some points, by the point's number
     mistakes: Sequence[Mistake] = ()
     mistakes_head: str = ""
     effects: Sequence[Effect] = ()
     engine: Mapping[str, str] = field(default_factory=dict)  # how workers used their machine, where this run extracted
+    filter_points: Sequence[FilterPoint] = ()
+    filter_score: str = ""  # what their score is, such as "macro-F1 of softmax by 3-fold cross-validation"
+    learning: Sequence[LearningPoint] = ()
+    learning_score: str = ""  # such as "macro-F1 of softmax on the test split"
+    drift: Sequence[BatchDrift] = ()
+    drift_threshold: float | None = None  # above it a batch is warned of
+    drift_measure: str = ""  # what the figures are, such as "root mean square of the shifts of means, in deviations"
     notes: Sequence[str] = ()  # warnings a reader must see: duplicates left out of the metrics, …

@@ -1,33 +1,37 @@
-"""The report as one HTML document: what the figures say in words, and the template that lays them out."""
+"""The report as one HTML document: what the figures say in words, and the templates that lay them out."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trunkline.report import charts
+from trunkline.metrics import Metrics, RegressionMetrics
+from trunkline.metrics.names import NAMES
+from trunkline.report import charts, heads
 from trunkline.report.data import HeadResult, Quarantined, ReportData
+from trunkline.report.verdict import tiles, verdict
+from trunkline.report.words import FILTERS, printable, share
 from trunkline.wording import in_time
 
 MOST_QUARANTINED = 200
-MOST_CELLS = 25  # classes a confusion matrix is written out for; above, it is painted
-MOST_CONFUSIONS = 10
+MOST_LISTED = 1_000  # classes or labels
 WORK = {
     "read": "reading from the source",
     "decode": "decoding and resizing",
     "forward": "the forward pass",
     "write": "writing to the store",
 }
-CONTROLS = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "␡"}
-DIRECTIONS = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def render(data: ReportData) -> str:
@@ -41,38 +45,35 @@ def render(data: ReportData) -> str:
     Returns
     -------
     str
-        HTML without scripts or external references; the same data gives the same text.
+        HTML without external references; the same data gives the same text. Where the 2-D view has pictures, one small script of ours
+        shows them, and the page's own policy lets no other run; without scripts all else is there.
     """
-    heads = best_first(data.heads)
+    view = charts.cloud(data.points, data.point_labels, data.pictures)
+    script = script_of_the_map() if view and view.hits else Markup("")
     page = (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             data=data,
             verdict=verdict(data),
             tiles=tiles(data),
-            reasons=reasons(data.quarantine),
-            quarantined=max(data.counts.quarantined, len(data.quarantine)),
-            most_quarantined=MOST_QUARANTINED,
-            stages=timings(data.stage_seconds),
-            work=timings(data.work_seconds),
-            bottleneck=bottleneck(data.work_seconds),
-            histogram=None if data.features is None else charts.variance_histogram(data.features),
-            zeros=0 if data.features is None else int((data.features.variances == 0).sum()),
-            unknown=0 if data.features is None else int((~np.isfinite(data.features.variances)).sum()),
-            heads=heads,
-            matrix=_matrix(heads[0]) if heads else None,
-            confusions=confusions(heads[0]) if heads else [],
-            worst_first=np.argsort(heads[0].f1, kind="stable").tolist() if heads else [],
-            cloud=charts.cloud(data.points, data.point_labels),
+            policy=policy(script),
+            script=script,
+            **_of_images(data),
+            **_of_features(data),
+            **_of_heads(heads.best_first(data.heads)),
+            learning=charts.learning_curve(data.learning, data.learning_score or "score"),
+            drift=charts.drift_bars(data.drift, data.drift_threshold),
+            cloud=view,
             address=json.dumps(data.feature_set, ensure_ascii=False),
         )
     )
     return page.lstrip()
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of this package; what they print is escaped and printable."""
+    made = Environment(
         loader=PackageLoader("trunkline.report", "."),
         autoescape=True,
         finalize=printable,
@@ -80,85 +81,66 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "share": share, "score": score, "rate": rate, "duration": in_time, "jpeg": jpeg}
-    return environment
+    made.filters |= {**FILTERS, "duration": in_time}
+    made.globals |= {"names": NAMES}
+    return made
 
 
-def _matrix(head: HeadResult) -> list[list[charts.Cell]] | str:
-    if len(head.classes) > MOST_CELLS:
-        return charts.confusion_image(head.confusion)
-    return charts.confusion_cells(head.confusion)
+@cache
+def script_of_the_map() -> Markup:
+    return Markup(files("trunkline.report").joinpath("map.js").read_text(encoding="utf-8"))
 
 
-def verdict(data: ReportData) -> str:
-    """Say in one sentence what came out."""
-    clauses = [_images_clause(data)]
-    if data.counts.pending:
-        clauses.append(f"{count(data.counts.pending)} still to do")
-    if data.features is not None:
-        clauses.append(f"the variance filter keeps {count(data.features.kept.sum())}")
-    if data.heads:
-        head = best_first(data.heads)[0]
-        clauses.append(f"the best head is {head.kind} with macro-F1 {score(head.macro_f1)} on the test split")
-    return "; ".join(clauses) + "."
+def policy(script: str) -> str:
+    """The page's content security policy: nothing is fetched, and no script runs but this one, known by its digest."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    scripts = f"'sha256-{digest}'" if script else "'none'"
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {scripts}; base-uri 'none'; form-action 'none'"
 
 
-def _images_clause(data: ReportData) -> str:
-    rows, ok = data.counts.live, data.counts.ok
-    if not rows:
-        return "There are no images yet"
-    which = f"All {count(rows)} images" if ok == rows else f"{count(ok)} of {count(rows)} images"
-    return f"{which} became " + ("features" if data.features is None else f"{count(data.features.dim)} features each")
+def _of_images(data: ReportData) -> dict[str, Any]:
+    return {
+        "reasons": reasons(data.quarantine),
+        "quarantined": max(data.counts.quarantined, len(data.quarantine)),
+        "most_quarantined": MOST_QUARANTINED,
+        "stages": timings(data.stage_seconds),
+        "work": timings(data.work_seconds),
+        "bottleneck": bottleneck(data.work_seconds),
+    }
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A key figure."""
-
-    label: str
-    value: str
-    detail: str
-
-
-def tiles(data: ReportData) -> list[Tile]:
-    """Pick the key figures, the same six for every report; a dash where a stage did not run."""
-    return [*_image_tiles(data), _kept_tile(data), *_head_tiles(data), _rate_tile(data)]
+def _of_features(data: ReportData) -> dict[str, Any]:
+    variances = np.zeros(0) if data.features is None else data.features.variances
+    return {
+        "histogram": None if data.features is None else charts.variance_histogram(data.features),
+        "zeros": int((variances == 0).sum()),
+        "unknown": int((~np.isfinite(variances)).sum()),
+        "filter_curve": charts.filter_curve(data.filter_points, data.filter_score or "score"),
+    }
 
 
-def _image_tiles(data: ReportData) -> list[Tile]:
-    counts = data.counts
-    return [
-        Tile("Images with features", count(counts.ok), f"of {count(counts.live)}"),
-        Tile("In quarantine", count(counts.quarantined), f"{share(counts.quarantined, counts.live)} of the images"),
-    ]
-
-
-def _kept_tile(data: ReportData) -> Tile:
-    if data.features is None:
-        return Tile("Features kept", "–", "no variances yet")
-    kept, dim = int(data.features.kept.sum()), data.features.dim
-    return Tile("Features kept", count(kept), f"of {count(dim)}, {share(kept, dim)}")
-
-
-def _head_tiles(data: ReportData) -> list[Tile]:
-    if not data.heads:
-        return [Tile("Macro-F1", "–", "no head fitted"), Tile("Accuracy", "–", "no head fitted")]
-    head = best_first(data.heads)[0]
-    return [
-        Tile("Macro-F1", score(head.macro_f1), head.kind),
-        Tile("Accuracy", score(head.accuracy), f"on {count(head.confusion.sum())} test images"),
-    ]
-
-
-def _rate_tile(data: ReportData) -> Tile:
-    if data.images_per_second is None:
-        return Tile("Images per second", "–", f"{count(data.reused)} reused")
-    return Tile("Images per second", rate(data.images_per_second), f"{count(data.extracted)} extracted")
-
-
-def best_first(heads: Sequence[HeadResult]) -> list[HeadResult]:
-    """Order heads by macro-F1, then accuracy, best first; heads whose macro-F1 is NaN come last."""
-    return sorted(heads, key=lambda head: (np.isnan(head.macro_f1), -head.macro_f1, -head.accuracy))
+def _of_heads(found: Sequence[HeadResult]) -> dict[str, Any]:
+    columns = heads.columns_of(found)
+    best = found[0] if found else None
+    metrics = best.metrics if best else None
+    of_classes = metrics if isinstance(metrics, Metrics) else None
+    return {
+        "heads": found,
+        "columns": columns,
+        "figures": [heads.figures_of(head, columns) for head in found],
+        "floor": (floor := heads.floor_of(found)),
+        "lines": [heads.line_of(head, floor) for head in found],
+        "is_chosen": heads.is_chosen,
+        "settings_of": heads.settings_of,
+        "best": best,
+        "targets": metrics.targets if metrics else "",
+        "matrix": heads.matrix(of_classes.confusion) if of_classes else None,
+        "confusions": heads.confusions(best.classes, of_classes.confusion) if best and of_classes else [],
+        "weakest": heads.weakest_first(best) if best else [],
+        "most_listed": MOST_LISTED,
+        "reliability": charts.reliability(of_classes.reliability) if of_classes else None,
+        "scatter": charts.truth_against_prediction(metrics.grid) if isinstance(metrics, RegressionMetrics) else None,
+    }
 
 
 def reasons(quarantine: Sequence[Quarantined]) -> list[tuple[str, int]]:
@@ -187,56 +169,3 @@ def bottleneck(work_seconds: Mapping[str, float]) -> str:
     if slowest is None or slowest.seconds <= 0:
         return ""
     return f"The bottleneck is {WORK.get(slowest.name, slowest.name)}, with {share(slowest.share, 1)} of the work."
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How often one class was taken for another, and what share of its test images that is."""
-
-    truth: str
-    predicted: str
-    times: int
-    share: float
-
-
-def confusions(head: HeadResult) -> list[Confusion]:
-    """Find the most frequent confusions of a head, at most `MOST_CONFUSIONS`."""
-    wrong = head.confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
-    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True) if wrong[i, j]]
-    seen = head.confusion.sum(axis=1)
-    return [Confusion(head.classes[i], head.classes[j], int(wrong[i, j]), float(wrong[i, j] / seen[i])) for i, j in pairs]
-
-
-def printable(value: Any) -> Any:
-    """Make control characters and changes of direction visible, and file names that are not UTF-8 writable."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return value.encode("utf-8", "backslashreplace").decode("utf-8").translate(CONTROLS | DIRECTIONS)
-
-
-def count(number: int) -> str:
-    return f"{int(number):,}"
-
-
-def score(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def rate(per_second: float) -> str:
-    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"
-
-
-def share(part: float, whole: float) -> str:
-    """A percentage that never rounds something to nothing, nor almost all to all."""
-    percent = 100 * part / whole if whole else 0.0
-    if 0 < percent < 0.1:
-        return "<0.1%"
-    if 99.9 < percent < 100:
-        return ">99.9%"
-    return f"{percent:.1f}%" if 0 < percent < 1 or 99 < percent < 100 else f"{percent:.0f}%"
-
-
-def jpeg(picture: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")

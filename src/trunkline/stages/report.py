@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trunkline import images, selection
-from trunkline.errors import UnreadableImage
-from trunkline.heads import artifact
+from trunkline import selection
 from trunkline.heads.artifact import HeadArtifact
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.reading.snapshot import QUARANTINED
-from trunkline.report.data import Effect, HeadResult, LayerResult, Mistake, Quarantined, ReportData
-from trunkline.selection import LayerMask
+from trunkline.report.data import (
+    BatchDrift,
+    Candidate,
+    Effect,
+    FilterPoint,
+    HeadResult,
+    LayerResult,
+    LearningPoint,
+    Quarantined,
+    ReportData,
+)
 from trunkline.specs import RunSpec, digest_of
 from trunkline.stages.extract import ExtractReceipt
 from trunkline.stages.fit import FitReceipt
+from trunkline.stages.mistakes import mistakes_of
 from trunkline.stages.select import SelectReceipt, feature_set_of
+from trunkline.stages.view import pictures_of, view_of
 from trunkline.store.feature_store import FeatureStore
-
-POINTS = 1500
-COMPONENTS = 50
-MISTAKES = 24
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def report(
     from trunkline.report.page import render  # Matplotlib takes a second to import, and most commands draw nothing
 
     progress(Step("report", 0, 1))
-    page = render(_data(features, extracted, selected, fitted, seconds))
+    page = render(_data(spec, features, extracted, selected, fitted, seconds))
     place = FeatureStore.open(Location.of(spec.store)).runs / f"{run_id}/report.html"
     place.write(page.encode())
     pointer.write(json.dumps({"key": key, "report": place.uri}).encode())
@@ -79,10 +84,12 @@ def _key(features: Features, extracted: ExtractReceipt, selected: SelectReceipt 
     counts = vars(extracted.counts)
     heads = [head.location.uri for head in fitted.heads]
     effects = [vars(effect) for effect in extracted.effects]
-    return digest_of([features.uri, counts, selected and selected.digest, heads, list(fitted.notes), effects])
+    drift = [asdict(each) for each in selected.drift] if selected else []
+    return digest_of([features.uri, counts, selected and selected.digest, heads, list(fitted.notes), effects, drift])
 
 
 def _data(
+    spec: RunSpec,
     features: Features,
     extracted: ExtractReceipt,
     selected: SelectReceipt | None,
@@ -90,8 +97,8 @@ def _data(
     seconds: Mapping[str, float],
 ) -> ReportData:
     mask = selection.load(Location(selected.mask)).layers[selected.layer] if selected else None
-    points, labels, method = _points(features, mask)
-    best = max(fitted.heads, key=lambda head: head.metrics.headline[1], default=None)
+    view = view_of(features, mask)
+    best = max(fitted.heads, key=lambda head: np.nan_to_num(head.metrics.headline[1], nan=-np.inf), default=None)
     work, environment = _work(features)
     return ReportData(
         dataset=features.dataset.name,
@@ -113,12 +120,15 @@ def _data(
         if selected and mask
         else None,
         heads=[_head(head) for head in fitted.heads],
-        points=points,
-        point_labels=labels,
-        points_method=method,
-        mistakes=_mistakes(features, best) if best else (),
+        points=view.points,
+        point_labels=view.labels,
+        points_method=view.method,
+        pictures=pictures_of(features, view.rows, view.labels),
+        mistakes=mistakes_of(features, best, _predictions(spec, features, best)) if best else (),
         mistakes_head=best.kind if best else "",
-        notes=fitted.notes,
+        **_curves(fitted, selected),
+        **_drift(spec, selected),
+        notes=[*(selected.notes if selected else ()), *fitted.notes],
     )
 
 
@@ -133,9 +143,35 @@ def _in_words(value: object) -> str:
 
 
 def _head(head: HeadArtifact) -> HeadResult:
-    names = ("accuracy", "macro_f1", "confusion", "precision", "recall", "f1", "support")
-    figures = {name: getattr(head.metrics, name) for name in names}
-    return HeadResult(kind=head.kind, classes=head.classes, chosen=head.chosen, seconds=head.seconds, **figures)
+    candidates = [Candidate(each.settings, each.score, each.spread, each.chosen) for each in head.candidates]
+    by = "R²" if head.target.kind == "regression" else "macro-F1"
+    return HeadResult(head.kind, head.metrics, head.classes, head.chosen, head.seconds, candidates, f"{by} on held-out folds")
+
+
+def _predictions(spec: RunSpec, features: Features, head: HeadArtifact) -> Location:
+    store = FeatureStore.open(Location.of(spec.store))
+    return store.beside("predictions", features.feature_set) / f"{head.name}.parquet"
+
+
+def _curves(fitted: FitReceipt, selected: SelectReceipt | None) -> dict[str, Any]:
+    kept = selected.kept if selected else 0
+    by = "R²" if any(head.target.kind == "regression" for head in fitted.heads) else "macro-F1"
+    return {
+        "filter_points": [FilterPoint(**vars(each), current=each.kept == kept) for each in fitted.curves.filter],
+        "filter_score": f"{by} of ridge on a third of the training images, held out",
+        "learning": [LearningPoint(**vars(each)) for each in fitted.curves.learning],
+        "learning_score": f"{by} of softmax on a third of the training images, held out",
+    }
+
+
+def _drift(spec: RunSpec, selected: SelectReceipt | None) -> dict[str, Any]:
+    drift = selected.drift if selected and len(selected.drift) > 1 else ()
+    rows = [
+        BatchDrift(each.batch, each.rows, each.overall, [(str(number), shift) for number, shift in each.worst], each.warned)
+        for each in drift
+    ]
+    measure = "root mean square over the kept features of the shift of their means, in standard deviations of the mask's training images"
+    return {"drift": rows, "drift_threshold": spec.drift_warning, "drift_measure": measure}
 
 
 def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:
@@ -147,53 +183,3 @@ def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:
             work[kind] += getattr(commit.timings, kind)
         environment = dict(commit.environment)
     return work, environment
-
-
-def _points(features: Features, mask: LayerMask | None) -> tuple[NDArray[np.float64], list[str], str]:
-    """A 2-D view of up to 1,500 images: t-SNE of the leading principal components; too few images give none."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    rows = features.rows()
-    if mask is None or len(rows) < 10:
-        return np.empty((0, 2)), [], ""
-    some = np.sort(np.random.default_rng(0).choice(rows, min(POINTS, len(rows)), replace=False))
-    x = features.read(some, columns=mask.kept) / np.sqrt(mask.variances[mask.kept]).astype(np.float32)
-    components = min(COMPONENTS, len(some) - 1, x.shape[1])
-    reduced = PCA(components, random_state=0).fit_transform(x)
-    perplexity = min(30.0, (len(some) - 1) / 3)
-    start = "pca" if components >= 2 else "random"
-    with threadpool_limits(1, user_api="openmp"):  # on a busy machine its threads spend their time waiting for each other
-        view = TSNE(perplexity=perplexity, init=start, random_state=0).fit_transform(reduced)
-    labels = [label or "no label" for label in features.labels(some)]
-    return view.astype(np.float64), labels, f"t-SNE of {components} principal components, {len(some):,} images"
-
-
-def _mistakes(features: Features, head: HeadArtifact) -> Sequence[Mistake]:
-    """The wrong test predictions with the highest probability, worst first."""
-    store = Location(features.uri.rsplit("/", 3)[0])
-    place = FeatureStore(store).beside("predictions", features.feature_set) / f"{head.location.name}.parquet"
-    made = artifact.load_predictions(place)
-    wrong = np.flatnonzero(made.truth != made.predicted)
-    worst = wrong[np.argsort(-made.probability[wrong], kind="stable")][:MISTAKES]
-    order = np.argsort(made.rows[worst])
-    listed = features.snapshot.listed(made.rows[worst][order]).to_pylist()
-    found = [listed[place] for place in np.argsort(order)]
-    return [
-        Mistake(
-            id=row["id"],
-            truth=head.classes[made.truth[number]],
-            predicted=head.classes[made.predicted[number]],
-            probability=float(made.probability[number]),
-            thumbnail=_thumbnail(features, **row),
-        )
-        for number, row in zip(worst, found, strict=True)
-    ]
-
-
-def _thumbnail(features: Features, id: str, version: str, place: str) -> bytes | None:
-    try:
-        return images.thumbnail(images.decode(features.dataset.source.read(id, version, place)))
-    except UnreadableImage:
-        return None

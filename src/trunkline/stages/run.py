@@ -75,7 +75,7 @@ def run(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> RunRece
     scanned = scan(spec, progress)
     extracted = extract(spec, cluster, progress)
     selected = select(spec, progress=progress, cluster=cluster)
-    fitted = fit(spec, progress)
+    fitted = fit(spec, progress, cluster=cluster)
     reported = report(spec, run_id, extracted, selected, fitted, stage_seconds(scanned, extracted, selected, fitted), progress)
     receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
     record(spec, receipt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ class FeatureArrays(Protocol):
     def write(self, shard: Shard, features: Mapping[str, NDArray[np.float32]]) -> None:
         """Write a shard's own, aligned region: layer → (shard.rows, dim). Workers call it, each for its own shards."""
 
-    def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
-        """Rows [start, stop) of a layer, (stop − start, dim)."""
+    def read(self, layer: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Rows [start, stop) of a layer, (stop − start, dim); in `out`, C-contiguous and of the stored dtype, where it is given."""
 
     def seal(self, committed: Sequence[Shard]) -> None:
         """Make what is committed readable by plain tools. The driver calls it at the end of a run, under the lease."""

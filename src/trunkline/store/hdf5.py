@@ -67,11 +67,11 @@ class Hdf5Arrays:
         self._write_part(part, features)
         self._known = []
 
-    def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
+    def read(self, layer: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[np.float32]:
         try:
-            return self._read(self._known or self._list(), layer, start, stop)
+            return self._read(self._known or self._list(), layer, start, stop, out)
         except FileNotFoundError:  # a writer has merged parts since they were listed
-            return self._read(self._list(), layer, start, stop)
+            return self._read(self._list(), layer, start, stop, out)
 
     def seal(self, committed: Sequence[Shard]) -> None:
         parts = self._list()
@@ -119,16 +119,20 @@ class Hdf5Arrays:
         linked, held = self._linked(), self._list()
         return [shard for shard in committed if _holding(held, shard) and not _holding(linked, shard)]
 
-    def _read(self, parts: list[Part], layer: str, start: int, stop: int) -> NDArray[np.float32]:
-        out = np.full((stop - start, self._layout.dims[layer]), np.nan, self._layout.dtype)
+    def _read(
+        self, parts: list[Part], layer: str, start: int, stop: int, out: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        rows = np.empty((stop - start, self._layout.dims[layer]), self._layout.dtype) if out is None else out
+        rows.fill(np.nan)
+        maps = rows.reshape(len(rows), *self._layout.shape(layer))
         for part in parts[bisect_right(parts, start, key=lambda part: part.stop) :]:
             if part.start >= stop:
                 break
             first, last = max(start, part.start), min(stop, part.stop)
             with h5py.File(self._path(part), "r", locking=False) as file:
-                rows = file[layer][first - part.start : last - part.start]
-                out[first - start : last - start] = rows.reshape(last - first, out.shape[1])
-        return out
+                there, here = np.s_[first - part.start : last - part.start], np.s_[first - start : last - start]
+                file[layer].read_direct(maps, there, here)
+        return rows
 
     def _merge(self, parts: list[Part]) -> None:
         """Fewer, larger files; the old ones are deleted after the virtual dataset has left them."""

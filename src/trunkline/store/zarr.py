@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+import zarr.buffer
 import zarr.codecs
 import zarr.storage
 from numpy.typing import NDArray
@@ -63,16 +64,18 @@ class ZarrArrays:
                     self._open_blank[layer] = zarr.open_array(_Blank(self._store(self._root / layer)), mode="r+", zarr_format=3)
                 self._open_blank[layer][shard.start : shard.stop] = block.reshape(shard.rows, *self._layout.shape(layer))
 
-    def read(self, layer: str, start: int, stop: int) -> NDArray[np.float32]:
+    def read(self, layer: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        rows = np.empty((stop - start, self._layout.dims[layer]), self._layout.dtype) if out is None else out
+        maps: Any = rows.reshape(len(rows), *self._layout.shape(layer))
         with reached(self._root):
             try:
-                rows = np.asarray(self._array(layer)[start:stop])
+                self._array(layer).get_basic_selection(slice(start, stop), out=zarr.buffer.cpu.NDBuffer(maps))
             except (RuntimeError, ValueError) as error:  # what codecs raise: a checksum that does not match, a broken frame
                 raise CorruptStore(
                     f"Rows {start} to {stop} of {self._root / layer} are damaged ({error}). Restore the object, or delete the commit "
                     "records of these rows, so that they are extracted again."
                 ) from error
-        return rows.reshape(stop - start, self._layout.dims[layer])
+        return rows
 
     def seal(self, committed: Sequence[Shard]) -> None:
         """Nothing to do: objects are final when they are written."""
