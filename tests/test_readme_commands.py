@@ -34,12 +34,12 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 def test_every_command_of_the_table_exists() -> None:
     named = set(
         re.findall(
-            r"`(?:trunkline )?([a-z][a-z-]+)(?: STORE(?: OUT)?| \[NAME\])?`",
+            r"`(?:trunkline )?([a-z][a-z-]+)(?: STORE(?: OUT)?| RUN RUN| \[NAME\])?`",
             "".join(re.findall(r"^\| `.*", README, flags=re.MULTILINE)),
         )
     )
     assert {"run", "scan", "extract", "select", "fit", "report", "status", "quarantine", "backbones", "audit", "init"} <= named
-    assert {"plan", "verify", "gc", "retry-quarantine", "purge", "unlock", "export"} <= named
+    assert {"plan", "verify", "gc", "retry-quarantine", "purge", "unlock", "export", "predict", "compare"} <= named
     listed = subprocess.run([TRUNKLINE, "--help"], capture_output=True, text=True, check=True).stdout
     for command in named:
         assert re.search(rf"\b{command}\b", listed), command
@@ -63,6 +63,23 @@ def test_your_own_images_and_reading_them(
     more = blocks("python")[1].replace('"apple", "pear"', '"3", "5"').replace("batch=12", "batch=0")
     exec(more, names)
     assert set(names["y"]) == {"3", "5"}  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+def test_filter_and_heads(tmp_path: Path, digits_folder: Path, compiled_lite0: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(digits_folder, "photos")
+    shutil.copytree(digits_folder / "3", "new")
+    FeatureStore.create(Location.of("features"))
+    shutil.copytree(compiled_lite0 / "backbones", "features/backbones")
+    block = next(block for block in blocks("") if "--predictor" in block)
+    for line in block.strip().splitlines():
+        done = subprocess.run([TRUNKLINE, *shlex.split(line, comments=True)[1:]], capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stderr)
+    assert len(Path("answers.csv").read_text().splitlines()) == 1 + len(list(Path("new").iterdir()))
+    assert {"predictor.onnx", "predictor.keras", "prepare.py", "predictor.json"} <= {
+        file.name for file in Path("predictor").iterdir()
+    }
 
 
 def test_links_and_pictures_are_there() -> None:
