@@ -147,6 +147,6 @@ def test_heads_that_hold_features_of_images_go(spec: RunSpec):
     with_neighbours = spec.model_copy(update={"heads": (*spec.heads, NeighboursSpec(k=1))})
     assert [head.kind for head in fit(with_neighbours).heads] == ["softmax", "knn"]
     purge(spec.store, "digits", erase=True)
-    assert [place.name.split("-")[0] for place in Path(spec.store).glob("heads/*/*/*")] == ["softmax"]
-    assert [place.name.split("-")[0] for place in Path(spec.store).glob("predictions/*/*/*")] == ["softmax"]
-    assert fit(with_neighbours).fitted == 2  # the rows that trained are others now, for both
+    for folder in ("heads", "predictions"):
+        assert {place.name.split("-")[0] for place in Path(spec.store).glob(f"{folder}/*/*/*")} == {"softmax"}
+    assert fit(with_neighbours).fitted == 1
