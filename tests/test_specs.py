@@ -13,6 +13,7 @@ from pydantic import ValidationError, create_model
 from trunkline.errors import SpecError
 from trunkline.specs import (
     ForestSpec,
+    MlpSpec,
     Recipe,
     RunSpec,
     SelectSpec,
@@ -121,9 +122,23 @@ def test_the_smallest_spec_has_the_defaults():
         ({"select": {"treshold": 1}}, r"unknown key 'select\.treshold'\. Did you mean threshold"),
         ({"zzzzzzzz": 1}, r"unknown key 'zzzzzzzz'\.$"),
         ({"storage": {"rows_per_shard": 100}}, r"'storage\.rows_per_shard' is 100: must be 64, 128, 256, 512 or 1024"),
-        ({"heads": [{"kind": "softmax", "C": [1.0, 0.0]}]}, r"every c must be a number above 0"),
+        (
+            {"heads": [{"kind": "softmax", "C": [1.0, 0.0]}]},
+            r"'heads\.0\.softmax\.C\.1' is 0\.0: input should be greater than 0",
+        ),
         ({"heads": [{"kind": "softmax", "C": []}]}, r"at least 1 item"),
-        ({"heads": [{"kind": "svm"}]}, r"'heads\.0' is .*'softmax', 'forest'"),
+        ({"heads": [{"kind": "softmax", "C": [1.0, 1.0]}]}, r"names the same candidate twice"),
+        ({"heads": [{"kind": "oracle"}]}, r"'heads\.0' is .*'softmax', 'svm', 'ridge'"),
+        ({"heads": [{"kind": "mlp", "widths": [[0]]}]}, r"greater than or equal to 1"),
+        ({"heads": [{"kind": "boosted", "rounds": [], "max_depth": 3}]}, r"at least 1 item"),
+        (
+            {"heads": [{"kind": "boosted", "rounds": list(range(1, 101)), "learning_rate": [n / 200 for n in range(1, 101)]}]},
+            r"a grid of 10,000 candidates \(100 rounds × 100 learning_rate\), each fitted once a fold; at most 500",
+        ),
+        (
+            {"heads": [{"kind": "centroid"}], "target": {"kind": "regression"}},
+            r"the head centroid cannot predict regression; those that can: ridge, knn, tree, forest, boosted, mlp",
+        ),
         ({"layers": ["avg_pool", "avg_pool"]}, r"'layers' is .*names the same one twice"),
         ({"heads": [{"kind": "forest"}, {"kind": "forest"}]}, r"'heads' is .*names the same one twice"),
         ({"dataset": "../x"}, r"'dataset' is '\.\./x': .*pattern"),
@@ -193,8 +208,25 @@ def test_any_source_gives_a_valid_name(source):
     assert RunSpec(source=source, store="/store", dataset=name).dataset == name
 
 
-def test_candidates_are_sorted():
-    assert SoftmaxSpec(C=(1.0, 0.01, 0.1)).C == (0.01, 0.1, 1.0)
+def test_a_single_value_is_one_candidate():
+    assert SoftmaxSpec(C=0.1) == SoftmaxSpec(C=(0.1,))
+    assert MlpSpec(widths=[64, 32]).widths == ((64, 32),)
+    assert MlpSpec(widths=[[64, 32], []]).widths == ((64, 32), ())
+    assert ForestSpec(max_depth=[3, None]).max_depth == (3, None)
+
+
+def test_lists_make_a_grid_in_the_order_of_the_fields():
+    spec = ForestSpec(trees=(10, 20), max_depth=(3, None))
+    assert dict(spec.axes) == {"trees": (10, 20), "max_depth": (3, None)}
+    found = [(each.trees[0], each.max_depth[0]) for each in spec.candidates()]
+    assert found == [(10, 3), (10, None), (20, 3), (20, None)]
+    assert [*ForestSpec().candidates()] == [ForestSpec()]
+
+
+def test_a_regression_has_heads_that_predict_numbers():
+    spec = RunSpec(source="a", store="b", target={"kind": "regression"})
+    assert [head.kind for head in spec.heads] == ["ridge", "forest"]
+    assert [head.kind for head in RunSpec(source="a", store="b").heads] == ["softmax", "forest"]
 
 
 def test_yaml_is_read(tmp_path: Path):

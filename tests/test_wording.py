@@ -1,10 +1,10 @@
-"""Times as people say them."""
+"""Times and counts as people say them."""
 
 from __future__ import annotations
 
 import pytest
 
-from trunkline.wording import in_time
+from trunkline.wording import counted, in_time
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ from trunkline.wording import in_time
 )
 def test_two_units_at_most(seconds: float, said: str):
     assert in_time(seconds) == said
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 orphans"), (1, "1 orphan"), (2, "2 orphans"), (12_345, "12,345 orphans")])
+def test_one_of_a_kind(count: int, said: str):
+    assert counted(count, "orphan") == said

@@ -19,7 +19,7 @@ from trunkline.errors import SourceError
 from trunkline.manifest import NONE, Manifest, Rows
 from trunkline.sources import Listed
 
-IMAGES_AT_ONCE = 65_536
+IMAGES_AT_ONCE = 16_384
 NO_VERSION = frozenset({"", "dangling", "missing", "unreadable"})  # of images that are not there: equal ones tell nothing
 
 
@@ -107,7 +107,7 @@ def compare(
         _refuse_repetition(known, found, images)
         there = found >= 0
         same = there & (known.versions[found] == versions) & known.lies_at(found, images)
-        new = [image for image, is_same in zip(images, same.tolist(), strict=True) if not is_same]
+        new = [images[place] for place in np.flatnonzero(~same).tolist()]
         rows = np.full(len(images), NONE)
         rows[same] = known.rows[found[same]]
         rows[~same] = draft.add(new)
@@ -221,9 +221,10 @@ def _refuse_repetition(known: _Known, found: Rows, images: Sequence[Listed]) -> 
     places = found[there]
     again = known.seen[places]
     known.seen[places] = True
-    _, first = np.unique(places, return_index=True)
-    again[np.setdiff1d(np.arange(len(places)), first, assume_unique=True)] = True
-    if again.any():
+    ordered = np.sort(places)
+    if again.any() or (ordered[1:] == ordered[:-1]).any():
+        _, first = np.unique(places, return_index=True)
+        again[np.setdiff1d(np.arange(len(places)), first, assume_unique=True)] = True
         raise _repeated(images[int(there[again.argmax()])].id)
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def counted(count: int, noun: str) -> str:
+    """A count and what it counts: `1 object`, `2,000 objects`; for nouns that take an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def in_bytes(count: float) -> str:
     """Bytes in a unit that people read."""
     for unit in ("B", "KiB", "MiB", "GiB"):

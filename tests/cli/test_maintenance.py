@@ -85,6 +85,10 @@ def test_gc(cli: Cli, store: Path):
     dry = cli("gc", store)
     assert "`trunkline gc STORE --delete` removes them." in " ".join(dry.out.split())
     assert "2 orphans" in cli("verify", store).out
+    (moments,) = (feature_set_in(store) / "moments").glob("000000000064-*")
+    aside = moments.rename(store / "aside.npz")
+    assert "1 orphan (" in cli("verify", store).out
+    aside.rename(moments)
     ended = cli("gc", store, "--delete", "--json")
     assert ended.code == 0, ended.err
     found = ended.json

@@ -1,39 +1,27 @@
-"""From a spec to the head it names."""
+"""From a spec to the head it names, and from files to a head."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
-from trunkline.heads.catalogue import fit_head
-from trunkline.heads.forest import Forest
-from trunkline.heads.softmax import Softmax
-from trunkline.specs import ForestSpec, SoftmaxSpec
-
-DATA = load_digits()
-PIXELS, DIGITS = DATA.data.astype(np.float32), DATA.target.astype(np.int64)
-
-
-@pytest.mark.parametrize(
-    ("spec", "kind", "files"),
-    [
-        (SoftmaxSpec(C=(0.01,)), Softmax, ["softmax.npz"]),
-        (ForestSpec(trees=20), Forest, ["forest.skops"]),
-    ],
-)
-def test_every_head_learns_digits_and_keeps_the_promises_of_a_head(spec, kind, files):
-    head = fit_head(spec, PIXELS[:1000], DIGITS[:1000], 10, seed=0)
-    assert isinstance(head, kind)
-    found = head.probabilities(PIXELS[1000:])
-    assert (found.shape, found.dtype) == ((797, 10), np.float64)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    assert found.min() >= 0
-    assert (found.argmax(axis=1) == DIGITS[1000:]).mean() > 0.85
-    assert list(head.files()) == files
-    assert all(isinstance(key, str) and isinstance(value, str) for key, value in head.chosen.items())
+from tests.heads.made import CLASSES, data_of
+from trunkline.errors import CorruptStore
+from trunkline.fan_out import SerialExecutor
+from trunkline.heads.catalogue import fit_head, load_head
+from trunkline.heads.protocol import Work
 
 
 def test_what_is_no_head_is_refused():
     with pytest.raises(AssertionError, match="Expected code to be unreachable"):
-        fit_head("softmax", PIXELS[:10], DIGITS[:10], 10, seed=0)  # type: ignore[arg-type]
+        fit_head("softmax", data_of(), Work(SerialExecutor()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["softmax", "svm", "ridge", "centroid", "knn", "tree", "forest", "boosted", "mlp"])
+def test_a_head_without_its_file_is_corrupt(kind):
+    with pytest.raises(CorruptStore, match=rf"The saved {kind} head lacks the file '.*'\. Delete the head: it is fitted again"):
+        load_head(kind, {}, CLASSES)
+
+
+def test_a_kind_of_a_later_version_is_said():
+    with pytest.raises(CorruptStore, match=r"it is of the kind 'oracle', which this version does not know"):
+        load_head("oracle", {}, CLASSES)

@@ -47,7 +47,7 @@ TARGETS = {"classes": CLASSES, "multilabel": LABELS, "regression": VALUE}
 EACH = [(kind, name) for kind in KINDS for name in TARGETS if name in SPECS[kind].TARGETS]
 LEAST = {"classes": 0.66, "multilabel": 0.78, "regression": 0.3}  # a tree's; guessing has 0.1, 0.3 and 0
 SAMPLED = {"knn", "tree", "forest", "boosted"}  # kinds that hold their rows in memory, and so take fewer of them
-EQUAL = {"softmax": 2e-3, "svm": 2e-3}
+EQUAL: dict[str, float] = {}
 """Between the serial loop and Dask, 1e-6 unless said: a worker's BLAS has one thread, whose products differ in their last bits from
 those of several; where L-BFGS then stops differs by as much as its tolerance allows. Trees, forests, neighbours and networks are equal
 bit for bit; XGBoost adds gradients up worker by worker, which moves the last bits of leaves."""

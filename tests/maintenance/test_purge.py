@@ -16,7 +16,8 @@ from trunkline.errors import DataError, LeaseHeld
 from trunkline.locations import Location
 from trunkline.maintenance import purge as purging
 from trunkline.maintenance.purge import purge
-from trunkline.specs import RunSpec
+from trunkline.specs import NeighboursSpec, RunSpec
+from trunkline.stages.fit import fit
 from trunkline.stages.run import run
 from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
@@ -140,3 +141,12 @@ def test_while_a_run_writes_nothing_is_erased(spec: RunSpec, monkeypatch: pytest
     with hold(features.leases), pytest.raises(LeaseHeld):
         purge(spec.store, "digits", erase=True)
     assert all(row["id"] for row in removed(spec.store))
+
+
+def test_heads_that_hold_features_of_images_go(spec: RunSpec):
+    with_neighbours = spec.model_copy(update={"heads": (*spec.heads, NeighboursSpec(k=1))})
+    assert [head.kind for head in fit(with_neighbours).heads] == ["softmax", "knn"]
+    purge(spec.store, "digits", erase=True)
+    assert [place.name.split("-")[0] for place in Path(spec.store).glob("heads/*/*/*")] == ["softmax"]
+    assert [place.name.split("-")[0] for place in Path(spec.store).glob("predictions/*/*/*")] == ["softmax"]
+    assert fit(with_neighbours).fitted == 2  # the rows that trained are others now, for both

@@ -122,9 +122,9 @@ def everything() -> ReportData:
         learning=[LearningPoint(n, 10 * n, f, f - 0.3 / n, f + 0.2 / n) for n, f in zip(LABELLED, LEARNT, strict=True)],
         learning_score="macro-F1 of softmax on the test split, mean of 5 draws",
         drift=[
-            BatchDrift(1, 210, 0.08, [("17", 0.21), ("44", -0.15)], warned=False),
-            BatchDrift(2, 198, 0.11, [("3", -0.3)], warned=False),
-            BatchDrift(3, 1240, 0.42, [("17", 2.7), ("60", -1.9), ("5", 1.1)], warned=True),
+            BatchDrift(1, 210, 0.08, [(17, 0.21), (44, -0.15)], warned=False),
+            BatchDrift(2, 198, 0.11, [(3, -0.3)], warned=False),
+            BatchDrift(3, 1240, 0.42, [(17, 2.7), (60, -1.9), (5, 1.1)], warned=True),
             BatchDrift(4, 12, 0.15, [], warned=False),
         ],
         drift_threshold=0.25,

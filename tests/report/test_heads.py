@@ -12,7 +12,7 @@ from tests.report.examples import drawn, drawn_once
 from trunkline.metrics import Metrics, measure
 from trunkline.report import charts, heads, verdict
 from trunkline.report.data import BatchDrift, Candidate, FilterPoint, HeadResult, LearningPoint
-from trunkline.report.words import figure, score
+from trunkline.report.words import score
 
 
 def test_each_figure_stands_with_its_interval():
@@ -20,8 +20,9 @@ def test_each_figure_stands_with_its_interval():
     low, high = softmax.intervals["macro_f1"]
     text = drawn_once(examples.digits).text("heads")
     assert f"{softmax.macro_f1:.3f} {low:.3f}–{high:.3f}" in text
-    assert "macro-F1 0.8 1 accuracy balanced accuracy weighted F1 top-5 accuracy log loss calibration error fitted in" in text
-    assert f"{softmax.top5:.3f} {softmax.log_loss:.3f} {softmax.ece:.3f} 2.2 s" in text
+    assert "macro-F1 0.8 1 accuracy balanced accuracy weighted F1 top-5 accuracy log loss calibration error softmax" in text
+    assert "softmax C 0.01 folds 5 fitted in 2.2 s" in text
+    assert f"{softmax.top5:.3f} {softmax.log_loss:.3f} {softmax.ece:.3f}" in text
 
 
 def test_a_head_without_intervals_has_none_and_says_nothing_of_them():
@@ -126,27 +127,13 @@ def test_few_labels_are_drawn_and_written():
 
 def test_drift_names_the_batches_that_were_warned_of():
     text = drawn_once(examples.everything).text("drift")
-    assert "1 batch of 4 is unlike the images the heads were fitted on" in text
+    assert "1 batch of 4 is unlike the training images that the mask was fitted on" in text
     assert "3 1,240 0.420 17 +2.70 60 -1.90 5 +1.10 drifted" in text
     assert text.count("drifted") == 1
     assert "1 of 4 batches drifted." in verdict.verdict(examples.everything())
     calm = replace(examples.digits(), drift=[BatchDrift(1, 5, 0.1, [], warned=False)])
     assert "1 batch compared; none is unlike" in drawn(calm).text("drift")
     assert "drifted" not in verdict.verdict(calm)
-
-
-@pytest.mark.parametrize(
-    ("value", "name", "text"),
-    [
-        (0.12345, "ece", "0.123"),
-        (41.4786, "mae", "41.48"),
-        (123456.7, "rmse", "123,457"),
-        (float("nan"), "mae", "–"),
-        (None, "top5", "–"),
-    ],
-)
-def test_figures_are_written_by_their_kind(value, name, text):
-    assert figure(value, name) == text
 
 
 def test_scores_that_are_not_known_are_a_dash():

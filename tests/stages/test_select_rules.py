@@ -219,12 +219,26 @@ def test_a_mask_of_an_older_trunkline_holds_and_says_what_it_cannot(drawn: Drawn
     assert refitted.moved == Move(4, 7, 0, 3, 4 / 7)
 
 
-def test_a_mask_of_another_recipe_is_refused(drawn: Drawn):
+def test_a_mask_of_another_recipe_is_refused_until_it_is_refitted(drawn: Drawn):
     rule = SelectSpec(threshold=0.0)
     layer = layer_of(drawn.select(rule))
     selection.create(drawn.masks / rule.digest(), 200, {"pool": layer}, recipe="0123456789abcdef")
     with pytest.raises(DataError, match=r"fitted on features of the recipe 0123456789abcdef, and these are of "):
         drawn.select(rule)
+    receipt = drawn.select(rule, refit=True)
+    assert receipt.moved is None
+    assert receipt.notes[0].startswith("How the mask moved is not known: The mask ")
+    assert drawn.select(rule).cached
+
+
+def test_a_damaged_mask_is_refused_until_it_is_refitted(drawn: Drawn):
+    place = Location(drawn.select().mask)
+    place.write(place.read()[:-40])
+    with pytest.raises(CorruptStore, match=rf"The mask {place} is damaged"):
+        drawn.select()
+    receipt = drawn.select(refit=True)
+    assert (receipt.cached, receipt.moved, receipt.kept) == (False, None, 7)
+    assert "is damaged" in receipt.notes[0]
 
 
 def test_stored_nan_is_refused(drawn: Drawn):

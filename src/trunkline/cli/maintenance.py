@@ -19,7 +19,7 @@ from trunkline.maintenance import unlock as unlocking
 from trunkline.maintenance import verify as verifying
 from trunkline.maintenance.findings import Severity
 from trunkline.specs import ClusterSpec
-from trunkline.wording import in_bytes
+from trunkline.wording import counted, in_bytes
 
 ROUNDS = 2  # of repair: what hides behind a broken header shows in the second
 SHOWN = 20
@@ -166,7 +166,9 @@ def _verified(summary: Mapping[str, Any]) -> Group:
     orphans = summary["orphans"]
     if orphans:
         size = in_bytes(sum(each["bytes"] for each in orphans))
-        drawn.append(Text(f"{len(orphans):,} orphans ({size}), which are no damage: `trunkline gc` lists and removes them."))
+        drawn.append(
+            Text(f"{counted(len(orphans), 'orphan')} ({size}). That is no damage: `trunkline gc` lists and removes it.")
+        )
     return Group(*drawn)
 
 
@@ -196,10 +198,10 @@ def _collected(summary: Mapping[str, Any]) -> Group:
     if lines:
         drawn.append(show.table("Nothing refers to", ("what", "size", "where", "why"), lines))
     if summary["deleting"]:
-        drawn.append(Text(f"Deleted {summary['deleted']:,} objects, {in_bytes(summary['freed'])}."))
+        drawn.append(Text(f"Deleted {counted(summary['deleted'], 'object')}, {in_bytes(summary['freed'])}."))
     else:
-        more = " `trunkline gc STORE --delete` removes them." if orphans else ""
-        drawn.append(Text(f"{len(orphans):,} objects, {in_bytes(summary['bytes'])}. Nothing was deleted.{more}"))
+        more = f" `trunkline gc STORE --delete` removes {'it' if len(orphans) == 1 else 'them'}." if orphans else ""
+        drawn.append(Text(f"{counted(len(orphans), 'object')}, {in_bytes(summary['bytes'])}. Nothing was deleted.{more}"))
     if summary["young"]:
         drawn.append(Text(f"{summary['young']:,} more are new: something may be making them (--grace)."))
     for where, why in summary["passed_over"].items():

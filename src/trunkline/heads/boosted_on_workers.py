@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.errors import RunError
-from trunkline.fan_out import DaskExecutor
+from trunkline.fan_out import INFRASTRUCTURE_RETRIES, DaskExecutor
 from trunkline.heads.protocol import Features
 from trunkline.heads.training import Reader, Rows, TrainingData
+from trunkline.heads.watching import WorkerLostError, while_there
 
 log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 60  # within which a worker that died comes back
 PIECE_BYTES = 64 * 2**20  # of features as stored; a worker's rows are read in such pieces
 
 
@@ -40,46 +43,58 @@ def trained_on_workers(
     weights: NDArray[np.float32] | None,
     executor: DaskExecutor,
 ) -> Any:
-    """A Booster. Raises RunError where a worker was lost meanwhile."""
-    import xgboost.dask
-    from distributed import KilledWorker
-    from distributed.comm import CommClosedError
+    """A Booster; begun again where a worker is lost, as XGBoost cannot go on without it.
+
+    Raises
+    ------
+    RunError : workers were lost again and again, or XGBoost failed.
+    """
+    import xgboost
 
     client = executor.client
-    executor.everywhere(_chatter_goes_to_the_log)
-    try:
-        with client.as_current():
-            matrix = _matrix(data, truth, weights, client)
-            trained = xgboost.dask.train(client, dict(settings), matrix, num_boost_round=rounds)
-    except (KilledWorker, CommClosedError, xgboost.core.XGBoostError) as error:
-        raise RunError(
-            f"XGBoost failed on the Dask workers ({' '.join(str(error).split())[:500]}). Was one lost, or out of memory? Start the same "
-            "command again, with fewer rows a worker or more workers; candidates that were compared are kept."
-        ) from error
-    return trained["booster"]
+    for _ in range(1 + INFRASTRUCTURE_RETRIES):
+        client.wait_for_workers(1, timeout=RESTART_SECONDS)
+        executor.everywhere(_chatter_goes_to_the_log)
+        homes = _workers(client)[: len(data)]
+
+        def trained(homes: Sequence[str] = homes) -> Any:
+            with client.as_current():
+                matrix = _matrix(data, truth, weights, homes, client)
+                return xgboost.dask.train(client, dict(settings), matrix, num_boost_round=rounds)["booster"]
+
+        try:
+            return while_there(trained, homes, client)
+        except WorkerLostError:
+            log.warning("A worker was lost while XGBoost trained on %d; it begins again", len(homes))
+        except xgboost.core.XGBoostError as error:
+            words = " ".join(str(error).split())[:500]
+            raise RunError(f"XGBoost failed on the Dask workers: {words}. Candidates that were compared are kept.") from error
+    raise RunError(
+        f"Workers were lost {1 + INFRASTRUCTURE_RETRIES} times while XGBoost trained on them, probably out of memory. Start the same "
+        "command again with fewer workers, or with less memory for heads, which takes a sample; candidates that were compared are kept."
+    )
 
 
-def _matrix(data: TrainingData, truth: NDArray[np.float32], weights: NDArray[np.float32] | None, client: Any) -> Any:
+def _matrix(
+    data: TrainingData, truth: NDArray[np.float32], weights: NDArray[np.float32] | None, homes: Sequence[str], client: Any
+) -> Any:
     """Dask arrays of pieces as XGBoost's matrix, each piece on its worker."""
     import dask.array
     import xgboost.dask
 
-    homes = _workers(client)[: len(data)]
-    pieces = [
-        (home, piece) for home, some in zip(homes, _shares(data, truth, weights, len(homes)), strict=True) for piece in some
-    ]
-    held = [client.submit(_itself, piece, workers=[home], allow_other_workers=False, pure=False) for home, piece in pieces]
+    shares = _shares(data, truth, weights, len(homes))
+    pieces = [(home, piece) for home, some in zip(homes, shares, strict=True) for piece in some]
+
+    def there(home: str, function: Any, *arguments: Any) -> Any:
+        return client.submit(function, *arguments, workers=[home], allow_other_workers=False, pure=False)
+
+    held = [there(home, _itself, piece) for home, piece in pieces]
 
     def array(read: Any, width: tuple[int, ...]) -> Any:
-        futures = [
-            client.submit(read, each, workers=[home], allow_other_workers=False, pure=False)
-            for each, (home, _) in zip(held, pieces, strict=True)
-        ]
+        futures = [there(home, read, each) for each, (home, _) in zip(held, pieces, strict=True)]
         shapes = [(len(piece.rows), *width) for _, piece in pieces]
-        parts = [
-            dask.array.from_delayed(dask.delayed(future), shape, np.float32)
-            for future, shape in zip(futures, shapes, strict=True)
-        ]
+        delayed = [dask.delayed(future) for future in futures]
+        parts = [dask.array.from_delayed(each, shape, np.float32) for each, shape in zip(delayed, shapes, strict=True)]
         return dask.array.concatenate(parts, axis=0), futures
 
     x, x_parts = array(_features, (data.width,))
@@ -89,9 +104,7 @@ def _matrix(data: TrainingData, truth: NDArray[np.float32], weights: NDArray[np.
     # where a piece lies in the end is Dask's choice of the moment, and decides the last bits
     matrix.worker_map.clear()
     for (home, _), *parts in zip(pieces, x_parts, label_parts, weight_parts, strict=True):
-        part = client.submit(_part, *parts, workers=[home], allow_other_workers=False, pure=False)
-        matrix.worker_map[home].append(part)
-        matrix.partition_order[part.key] = len(matrix.partition_order)
+        matrix.worker_map[home].append(there(home, _part, *parts))
     return matrix
 
 

@@ -23,7 +23,7 @@ from trunkline.heads.training import TrainingData, standard_of
 MOST_BYTES = 128 * 2**20  # of training features that the curves look at
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 DRAWS = 3
-ALPHA = 100.0
+ALPHA = 0.3  # of ridge, for each row
 C = 0.1
 HELD_OUT = 0
 
@@ -73,7 +73,7 @@ def filter_curve(data: TrainingData, variances: NDArray[np.float64], kept: int, 
     grams = Grams.of(x[~out], truth[~out])
     points = []
     for count in _counts(data.width, kept):
-        weights = grams.first(count).path([ALPHA])[0]
+        weights = grams.first(count).path([ALPHA * int((~out).sum())])[0]
         scores = (x[out, :count] @ weights[:-1] + weights[-1]).astype(np.float64)
         found = score_of(some.target, counted(some.target, some.truth[out], scores))
         points.append(FilterPoint(count, count * itemsize * len(data), found))

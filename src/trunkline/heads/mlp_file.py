@@ -46,7 +46,8 @@ def _read(content: bytes, dense: int) -> DenseLayers:
         mean, variance = (_array(file, f"layers/normalization/vars/{number}") for number in range(2))
         paths = [f"layers/dense_{number}/vars" if number else "layers/dense/vars" for number in range(dense)]
         layers = [(_array(file, f"{path}/0"), _array(file, f"{path}/1")) for path in paths]
-    return DenseLayers(Standard(mean, np.sqrt(variance)), layers)
+    with np.errstate(invalid="ignore"):  # what is negative becomes no number, and is refused
+        return DenseLayers(Standard(mean, np.sqrt(variance)), layers)
 
 
 def _array(file: Any, path: str) -> Values:

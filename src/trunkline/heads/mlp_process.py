@@ -22,6 +22,7 @@ from trunkline.errors import DataError, RunError
 from trunkline.heads.mlp_training import Fitted, Order
 
 WORDS_OF_ITS_END = 2000
+IDLE_SECONDS = 20.0  # without an order it ends, and gives TensorFlow's memory back
 
 _lock = threading.Lock()
 _running: list[_Process] = []
@@ -70,7 +71,7 @@ class _Process:
             "PYTHONPATH": os.pathsep.join(each for each in sys.path if each),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trunkline.heads.mlp_training"],
+            [sys.executable, "-m", "trunkline.heads.mlp_training", str(IDLE_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

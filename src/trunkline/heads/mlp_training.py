@@ -1,6 +1,7 @@
 """Fitting a multi-layer perceptron with Keras: what the process that has TensorFlow does.
 
-`python -m trunkline.heads.mlp_training` reads orders from its standard input and answers on its standard output; see `mlp_process`.
+`python -m trunkline.heads.mlp_training SECONDS` reads orders from its standard input and answers on its standard output; see `mlp_process`.
+It ends when none has come for so many seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import pickle
 import re
 import select
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -34,7 +36,6 @@ from trunkline.specs import MlpSpec
 HELD_OUT = 10  # one of so many rows stops the fit
 ACTIVATIONS = {"classes": "softmax", "multilabel": "sigmoid", "regression": "linear"}
 LOSSES = {"classes": "sparse_categorical_crossentropy", "multilabel": "binary_crossentropy", "regression": "mean_squared_error"}
-IDLE_SECONDS = 20.0  # without an order the process ends, and gives TensorFlow's memory back
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -206,7 +207,7 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
     with contextlib.suppress(EOFError, BrokenPipeError):  # the one who gives orders is gone
-        while select.select([0], [], [], IDLE_SECONDS)[0]:
+        while select.select([0], [], [], float(sys.argv[1]))[0]:
             size = int.from_bytes(_exactly(8), "little")
             order: Order = pickle.loads(_exactly(size))
             _answer(answers, order)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -160,11 +161,19 @@ class TrainingData:
         """
         job = _Pass(function, state, self.reader, self.columns, self.standard, self.token, self.held_bytes)
         total, waiting = _Total(), dict[int, Sums]()
-        for number, sums in self.executor.map(_of_group, job, self._groups):
+        for number, sums in self._worked(job):
             waiting[number] = sums
             while total.parts in waiting:
                 total.add(waiting.pop(total.parts))
         return total.sums
+
+    def _worked(self, job: _Pass) -> Iterator[tuple[int, Sums]]:
+        """In this process a thread a core, whose matrix products have one thread each: so their bits are those of Dask's workers."""
+        if not isinstance(self.executor, SerialExecutor):
+            yield from self.executor.map(_of_group, job, self._groups)
+            return
+        with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.executor.threads) as pool:
+            yield from pool.map(partial(_of_group, job), self._groups)
 
     def blocks(self) -> Iterator[Block]:
         """All blocks in row order, read in this process."""
@@ -263,6 +272,13 @@ def _drawn(target: Target, truth: Truth, most: int, random: np.random.Generator)
     counts = np.bincount(truth, minlength=target.outputs)
     inside = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     return order[inside < np.repeat(np.ceil(counts * (most / len(truth))), counts)]
+
+
+@cache
+def _thread_pools() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 # What this process holds between passes: blocks of the rows that it worked on last.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.errors import CorruptStore
-from trunkline.fan_out import DaskExecutor
+from trunkline.fan_out import DaskExecutor, Executor
 from trunkline.heads import trees_file
 from trunkline.heads.protocol import Candidate, Features, Work
 from trunkline.heads.sampling import class_weight_notes, row_weights, within
 from trunkline.heads.sweep import best_of
 from trunkline.heads.targets import Target
 from trunkline.heads.training import TrainingData
+from trunkline.heads.watching import WorkerLostError, while_there
 from trunkline.specs import ForestSpec, TreeSpec
+
+log = logging.getLogger(__name__)
 
 FILE = "trees.skops"
 FEATURES_OF_A_SPLIT = 1 / 3  # of a forest's regression trees (Breiman 2001); of its classification trees the square root
@@ -93,8 +96,9 @@ def grown(spec: TreeSpec | ForestSpec, data: TrainingData, work: Work) -> Trees:
     truth = data.truth.astype(np.int8) if data.target.kind == "multilabel" else data.truth.reshape(len(data))
     if data.target.kind == "multilabel" and data.target.outputs == 1:
         truth = truth[:, 0]
-    with _on_workers(spec, data, work):
-        model.fit(x, truth, sample_weight=None if weights is None else weights.astype(np.float64))
+    weights = None if weights is None else weights.astype(np.float64)
+    if not (_is_worth_workers(spec, data) and _fitted_on_workers(model, x, truth, weights, work.executor)):
+        model.fit(x, truth, sample_weight=weights)
     if hasattr(model, "estimators_"):
         model.set_params(n_jobs=1)  # trees added up in parallel come in another order each time, which moves the last bits
     return Trees(model, data.target)
@@ -117,13 +121,28 @@ def _model(spec: TreeSpec | ForestSpec, target: Target, work: Work) -> Any:
     return ensemble.RandomForestClassifier(**settings)
 
 
-def _on_workers(spec: TreeSpec | ForestSpec, data: TrainingData, work: Work) -> Any:
-    """Joblib's Dask backend, where there are workers and the forest is large enough to be worth sending rows to them."""
-    if not isinstance(work.executor, DaskExecutor) or isinstance(spec, TreeSpec):
-        return contextlib.nullcontext()
+def _is_worth_workers(spec: TreeSpec | ForestSpec, data: TrainingData) -> bool:
+    if isinstance(spec, TreeSpec):
+        return False
     tried = data.width * FEATURES_OF_A_SPLIT if data.target.kind == "regression" else math.sqrt(data.width)
-    if spec.trees[0] * len(data) * math.log2(len(data) + 1) * tried < DISTRIBUTED_FROM:
-        return contextlib.nullcontext()
+    return spec.trees[0] * len(data) * math.log2(len(data) + 1) * tried >= DISTRIBUTED_FROM
+
+
+def _fitted_on_workers(model: Any, x: Features, truth: Any, weights: Any, executor: Executor) -> bool:
+    """By joblib's Dask backend; False where there are no workers, or one was lost meanwhile."""
+    if not isinstance(executor, DaskExecutor):
+        return False
     import joblib
 
-    return joblib.parallel_config(backend="dask", client=work.executor.client, n_jobs=-1)
+    client = executor.client
+
+    def fit() -> None:
+        with joblib.parallel_config(backend="dask", client=client, n_jobs=-1):
+            model.fit(x, truth, sample_weight=weights)
+
+    try:
+        while_there(fit, list(client.scheduler_info(n_workers=-1)["workers"]), client)
+    except WorkerLostError:
+        log.warning("A worker was lost while the forest was grown; it is grown in this process, which takes longer")
+        return False
+    return True

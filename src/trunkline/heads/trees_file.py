@@ -90,7 +90,9 @@ def _refuse_odd_archive(content: bytes, target: Target) -> None:
         declared = sum(member.file_size for member in archive.infolist())
         if declared > max(EXPANSION_FLOOR, MAX_EXPANSION * len(content)):
             raise ValueError(f"{len(content):,} bytes that say they are {declared:,}")
-        for said in _trees_of(json.loads(archive.read("schema.json"))):
+        schema = json.loads(archive.read("schema.json"))
+        _refuse_two_things_of_one_name(schema)
+        for said in _trees_of(schema):
             arguments = said["__reduce__"]["args"]["content"]
             with archive.open(arguments[1]["file"]) as file:
                 classes = np.load(file, allow_pickle=False)
@@ -99,13 +101,31 @@ def _refuse_odd_archive(content: bytes, target: Target) -> None:
                 raise ValueError(f"a tree of {outputs} outputs with classes for {classes.shape}")
 
 
-def _trees_of(said: Any) -> Iterator[dict[str, Any]]:
-    todo = [said]
+def _trees_of(schema: Any) -> Iterator[dict[str, Any]]:
+    return (thing for thing in _nodes(schema) if thing.get("__loader__") == "TreeNode")
+
+
+def _refuse_two_things_of_one_name(schema: Any) -> None:
+    """Skops makes a thing once for each `__id__`, so a second one of that name would be something else than what stands there."""
+    seen: dict[Any, str] = {}
+    for thing in _nodes(schema):
+        if "__id__" in thing:
+            said = thing.get("content")
+            what = json.dumps([thing.get("__loader__"), thing.get("file"), said if _is_shared(thing) else None])
+            if seen.setdefault(thing["__id__"], what) != what:
+                raise ValueError(f"two things of the name {thing['__id__']}")
+
+
+def _is_shared(thing: dict[str, Any]) -> bool:
+    return isinstance(thing.get("content"), str) or thing.get("__loader__") == "TupleNode"
+
+
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    todo = [schema]
     while todo:
         thing = todo.pop()
         if isinstance(thing, dict):
-            if thing.get("__loader__") == "TreeNode":
-                yield thing
+            yield thing
             todo += thing.values()
         elif isinstance(thing, list):
             todo += thing
@@ -143,7 +163,7 @@ def _are_classes(model: Any, target: Target) -> bool:
 
 def _is_sound(tree: Any, features: int, counts: Sequence[int]) -> bool:
     """Every inner node has two children further down and a feature there is; a leaf has none; each node has a finite value an output."""
-    if not (1 <= tree.node_count <= tree.capacity and tree.n_features == features):
+    if tree.node_count < 1 or tree.n_features != features:
         return False
     if tree.n_outputs != len(counts) or np.atleast_1d(tree.n_classes).tolist() != list(counts):
         return False

@@ -30,11 +30,12 @@ from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.lease import hold
 from trunkline.tables import open_parquet, parquet_bytes
+from trunkline.wording import counted
 
 ERASED: Mapping[str, Any] = {"id": "", "version": "", "sha256": "", "detail": "", "feature": "", "reason": "", "size": 0}
 ERASED_OF_IMAGE: Mapping[str, Any] = {"id": "", "version": "", "place": "", "size": 0}
 NOTHING_ERASED = "Nothing was erased now."
-LEFT_ERASED = "Nothing more was erased now than what an earlier purge left unfinished: {} objects."
+LEFT_ERASED = "Nothing more was erased now than what an earlier purge left unfinished: {}."
 
 Rows = NDArray[np.int64]
 
@@ -77,7 +78,9 @@ def purge(store: str, dataset: str, ids: Sequence[str] = (), erase: bool = False
         if not erase:
             raise
         if (left := _erase(root, found, None, progress)).rewritten:  # the same command may have died before
-            raise DataError(str(error).replace(NOTHING_ERASED, LEFT_ERASED.format(left.rewritten))) from error
+            raise DataError(
+                str(error).replace(NOTHING_ERASED, LEFT_ERASED.format(counted(left.rewritten, "object")))
+            ) from error
         raise
     if not erase:
         return Purged(dataset, len(rows), False, 0, 0, ())
@@ -108,6 +111,8 @@ def _erase(root: FeatureStore, found: Dataset, rows: Rows | None, progress: Prog
             progress(Step("purge", number, len(sets)))
             _erase_from_features(features, manifest, gone, work)
             _erase_predictions(root.beside("predictions", features), gone, work)
+        if rows is not None or work.rewritten:
+            _delete_heads_of_neighbours(root, sets, work)
         if rows is None and work.rewritten:
             _delete_reports(root, found, work)
         progress(Step("purge", len(sets), len(sets)))
@@ -241,6 +246,18 @@ def _erase_predictions(folder: Location, gone: Rows, work: _Work) -> None:
             work.table_without(folder / name / inner, gone)
 
 
+def _delete_heads_of_neighbours(root: FeatureStore, sets: Sequence[FeatureSet], work: _Work) -> None:
+    """They hold features of training images, nobody knows of which; the next fit makes new ones. `head.json` goes first."""
+    for features in sets:
+        heads, predictions = root.beside("heads", features), root.beside("predictions", features)
+        for name in heads.names():
+            if name.startswith("knn-"):
+                (heads / name / "head.json").remove()
+                work.delete(heads / name)
+                (predictions / f"{name}.parquet").remove()
+                (predictions / name).remove()
+
+
 def _delete_reports(root: FeatureStore, dataset: Dataset, work: _Work) -> None:
     """Reports show thumbnails and names; those of this dataset go, and the next run draws a new one."""
     for features in root.feature_sets(dataset.name):
@@ -263,6 +280,7 @@ def _notes(root: FeatureStore, sets: Sequence[FeatureSet]) -> list[str]:
     notes = ["Backups, and earlier versions that a bucket keeps, are not reached from here."]
     if any(root.beside("heads", features).names() for features in sets):
         notes.append(
-            "Masks and heads hold no image, but were fitted with them: `trunkline select --refit` and `fit` make new ones."
+            "Masks and heads hold no image, but were fitted with them: `trunkline select --refit` and `fit` make new ones. Heads of "
+            "nearest neighbours, which hold features, are deleted."
         )
     return notes

@@ -31,6 +31,7 @@ from trunkline.store.commits import SCHEMA, Commit
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.lease import Lease, hold
+from trunkline.wording import counted
 
 DAMAGED = "damaged"  # the reason of rows whose features were lost and that could not be extracted in their place
 Say = Callable[[str], None]
@@ -75,7 +76,9 @@ def repair(store: str, found: Verified, cluster: Cluster, say: Say, progress: Pr
 
 def _repair(root: FeatureStore, found: FeatureSetVerified, cluster: Cluster, say: Say, progress: Progress) -> Repaired:
     dataset = root.dataset(found.dataset)
-    say(f"{found.location}: {len(found.broken)} damaged shards, {len(_derived(found))} derived objects to delete.")
+    say(
+        f"{found.location}: {counted(len(found.broken), 'damaged shard')}, {counted(len(_derived(found)), 'derived object')} to delete."
+    )
     backbone: Compiled | None = None
     runtime = "auto"
     if found.broken:

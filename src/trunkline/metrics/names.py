@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 NAMES: Mapping[str, str] = {
@@ -22,3 +23,15 @@ NAMES: Mapping[str, str] = {
 LOWER_IS_BETTER = frozenset({"log_loss", "ece", "mae", "rmse"})
 OF_THE_TARGET = frozenset({"mae", "rmse", "spread"})  # in the target's unit, of any size
 NEITHER = frozenset({"spread"})  # says something of the data, not of the head
+
+
+def in_words(value: float | None, name: str, signed: bool = False) -> str:
+    """A figure: three decimals, or four digits where it is in the target's unit; a dash where it is not known."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if name not in OF_THE_TARGET:
+        value = round(value, 3) + 0.0  # and no minus before nothing
+    sign = "+" if signed and value else ""
+    if name not in OF_THE_TARGET:
+        return f"{value:{sign}.3f}"
+    return f"{value:{sign},.0f}" if abs(value) >= 10_000 else f"{value:{sign}.4g}"

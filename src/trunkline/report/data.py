@@ -103,12 +103,15 @@ class LearningPoint:
 
 @dataclass(frozen=True)
 class BatchDrift:
-    """How far a batch's features are from the first ones: overall, and the features that moved most with how far each did."""
+    """How far a batch is from the training images the mask was fitted on: overall, and the features that moved most, by how far.
+
+    `rows` are those of its images that were compared.
+    """
 
     batch: int
     rows: int
     overall: float
-    worst: Sequence[tuple[str, float]]
+    worst: Sequence[tuple[int | str, float]]
     warned: bool
 
 

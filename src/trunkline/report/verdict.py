@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trunkline.metrics import Metrics, MultilabelMetrics
+from trunkline.metrics.names import in_words
 from trunkline.report.data import ReportData
 from trunkline.report.heads import best_first
-from trunkline.report.words import count, figure, rate, score, share
+from trunkline.report.words import count, rate, score, share
 
 
 def verdict(data: ReportData) -> str:
@@ -79,7 +80,7 @@ def _head_tiles(data: ReportData) -> list[Tile]:
             return [first, Tile("Accuracy", score(found.accuracy), rows)]
         case MultilabelMetrics():
             return [first, Tile("Micro-F1", score(found.micro_f1), rows)]
-    return [first, Tile("Mean absolute error", figure(found.mae, "mae"), rows)]
+    return [first, Tile("Mean absolute error", in_words(found.mae, "mae"), rows)]
 
 
 def _rate_tile(data: ReportData) -> Tile:

@@ -31,13 +31,6 @@ def score(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
-def figure(value: float | None, name: str) -> str:
-    """A figure of a head: three decimals, or four digits where it is in the target's unit."""
-    if value is None or not math.isfinite(value) or name not in names.OF_THE_TARGET:
-        return score(value)
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
 def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"
 
@@ -63,7 +56,7 @@ def jpeg(picture: bytes) -> str:
 FILTERS = {
     "count": count,
     "score": score,
-    "figure": figure,
+    "figure": names.in_words,
     "rate": rate,
     "share": share,
     "size": in_bytes,

@@ -165,7 +165,7 @@ def _curves(fitted: FitReceipt, selected: SelectReceipt | None) -> dict[str, Any
 
 
 def _drift(spec: RunSpec, selected: SelectReceipt | None) -> dict[str, Any]:
-    drift = selected.drift if selected else ()
+    drift = selected.drift if selected and len(selected.drift) > 1 else ()
     rows = [
         BatchDrift(each.batch, each.rows, each.overall, [(str(number), shift) for number, shift in each.worst], each.warned)
         for each in drift

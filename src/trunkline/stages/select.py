@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trunkline import gram, selection
 from trunkline.backbones.resolution import resolve
 from trunkline.cluster import Cluster
 from trunkline.drift import BatchDrift
-from trunkline.errors import DataError
+from trunkline.errors import CorruptStore, DataError
 from trunkline.locations import Location
 from trunkline.progress import Progress, silent
 from trunkline.reader import Features
@@ -97,8 +97,7 @@ def select_from(
 ) -> SelectReceipt:
     """`select` on an open feature set; `folder` is where the masks under this rule lie."""
     started = time.monotonic()
-    pinned = _pinned(features, folder)
-    if pinned is not None and not refit:
+    if not refit and (pinned := _pinned(features, folder)):
         return _receipt(features, pinned, started, measured_since(features, pinned, drift_warning, progress))
     if rule.duplicates is not None:
         for layer, dim in features.layers.items():
@@ -114,9 +113,10 @@ def select_from(
         search = DuplicateSearch(features, rows, rule.duplicates, cluster, progress)
         layers = search.without_duplicates(layers, together)
     count = next(iter(together.values())).count
+    before, why = _before(features, folder)
     mask = selection.create(folder, count, layers, features.recipe.digest(), features.snapshot.rows)
     found = measured(features, mask, batches, drift_warning)
-    return _receipt(features, mask, started, found, fitted=True, before=pinned)
+    return _receipt(features, mask, started, replace(found, notes=why + found.notes), fitted=True, before=before)
 
 
 def selected_before(spec: RunSpec) -> SelectReceipt | None:
@@ -129,6 +129,14 @@ def selected_before(spec: RunSpec) -> SelectReceipt | None:
     return _receipt(features, mask, started, measured_since(features, mask, spec.drift_warning, silent, only_stored=True))
 
 
+def _before(features: Features, folder: Location) -> tuple[Mask | None, tuple[str, ...]]:
+    """The mask that a new one takes the place of; a damaged or foreign one hinders nobody, and is said."""
+    try:
+        return _pinned(features, folder), ()
+    except (CorruptStore, DataError) as error:
+        return None, (f"How the mask moved is not known: {error}",)
+
+
 def _pinned(features: Features, folder: Location) -> Mask | None:
     """Raises DataError for a mask that was put there from another feature set."""
     mask = selection.load_latest(folder)
@@ -139,7 +147,7 @@ def _pinned(features: Features, folder: Location) -> Mask | None:
 
 
 def _receipt(
-    features: Features, mask: Mask, started: float, measured: Measured, fitted: bool = False, before: Mask | None = None
+    features: Features, mask: Mask, started: float, drifted: Measured, fitted: bool = False, before: Mask | None = None
 ) -> SelectReceipt:
     layer = next(iter(features.layers))
     chosen = mask.layers[layer]
@@ -152,12 +160,12 @@ def _receipt(
         threshold=chosen.threshold,
         training_rows=mask.rows,
         cached=not fitted,
-        reread=measured.reread,
+        reread=drifted.reread,
         seconds=time.monotonic() - started,
         dropped=chosen.dropped,
         moved=selection.moved(before.layers[layer], chosen) if before is not None else None,
-        drift=measured.drift,
-        notes=measured.notes,
+        drift=drifted.drift,
+        notes=drifted.notes,
     )
 
 

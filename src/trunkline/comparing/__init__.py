@@ -1,0 +1,1 @@
+"""Two runs side by side: what their records say, and what differs."""
