@@ -27,6 +27,8 @@ from trunkline.specs import Recipe
 
 SIZE = 32
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, when it saves
+
 
 def recipe(**changes: Any) -> Recipe:
     said = {
@@ -68,7 +70,7 @@ def test_a_keras_backbone_for_any_batch(whole: Any, tmp_path: Path, pooling: str
     compiled.save(tmp_path / "backbone.keras")
     images = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(pixels)
     for layer in said.layers:
-        expected = np.asarray(compiled([images], training=False)[layer]).astype(dtype).astype(np.float32)
+        expected = np.asarray(compiled(images, training=False)[layer]).astype(dtype).astype(np.float32)
         make(Making(layer=layer, pooling=pooling, dtype=dtype), tmp_path)
         found = run((tmp_path / "features.onnx").read_bytes(), images)
         atol = (1e-3 if dtype == "float16" else 1e-5) * float(np.abs(expected).max())
