@@ -71,7 +71,8 @@ def cropping(graph: Graph, layer: Any, inputs: list[Value]) -> Value:
 
 
 def numbers_of(variable: Any) -> NDArray[np.float32]:
-    return np.asarray(variable, np.float32)
+    """Of a variable or tensor of Keras, or plain numbers."""
+    return np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable, np.float32)
 
 
 def bias_of(layer: Any) -> NDArray[np.float32] | None:

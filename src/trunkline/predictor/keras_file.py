@@ -31,7 +31,7 @@ def features_model(path: Path, layer: str, pooling: str, dtype: str) -> Any:
     network = whole.get_layer("network")
     inner = keras.Model(network.inputs[0], network.output[layer], name="network")
     pixels = keras.Input(tuple(old.shape[1:]), dtype=old.dtype, name="pixels")
-    reverses = any(type(each).__name__ == "GetItem" for each in whole.layers)
+    reverses = any(type(each).__name__ == "GetItem" for each in whole.operations)
     ordered = pixels[..., ::-1] if reverses else pixels
     features = _pooled(keras, inner(whole.get_layer("normalised")(ordered)), pooling)
     if dtype == "float16":

@@ -10,7 +10,7 @@ default preparation the pixels are those of the pipeline wherever Pillow's libjp
 - images that are damaged are refused less strictly: what Pillow merely warns of is let pass;
 - CMYK JPEGs are converted by Pillow alone;
 - `decode: scaled` is decoded at full size, and resized from there;
-- the preset `keras` decodes JPEGs with the exact transform, not with TensorFlow's fast one: pixels differ by a few units of 255.
+- the preset `keras` decodes JPEGs with the exact transform, not with TensorFlow's fast one: pixels of photos differ by 1 of 255 on average.
 """
 
 from __future__ import annotations

@@ -39,6 +39,10 @@ NO_KERAS = {
     "backbone": "the backbone came as ONNX, so there is no Keras file of it",
     "head": "a head of the kind {} is no stack of Keras layers, so there is only an ONNX file",
 }
+HOLDS_FEATURES = (
+    "a knn head is its training images' features: the ONNX file holds them, and `trunkline purge` does not reach it"
+)
+NOT_EXACT = "prepare.py decodes JPEGs otherwise than this recipe does, so its answers may differ; the files' own do not"
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ def export_predictor(
     progress(Step("proof", 0, len(samples.rows), "making the files"))
     with _staged(place, overwrite) as folder:
         notes, keras, opset = _made(folder, compiled, recipe, opened, samples.pixels, backbone, _metadata(features, opened))
+        notes += [] if is_exact(recipe) else [NOT_EXACT]
+        notes += [HOLDS_FEATURES] if opened.kind == "knn" else []
         said = _described(features, opened) | {"opset": opset, "notes": notes}
         onnx = compared(opened.target, samples.answers, run_onnx(folder / ONNX, samples.pixels))
         refuse_unless_proven(ONNX, onnx)
