@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.errors import CorruptStore
-from trunkline.fan_out import DaskExecutor, Executor
+from trunkline.fan_out import DaskExecutor, Executor, workers_of
 from trunkline.heads import trees_file
 from trunkline.heads.protocol import Candidate, Features, Work
 from trunkline.heads.sampling import class_weight_notes, row_weights, within
@@ -141,7 +141,7 @@ def _fitted_on_workers(model: Any, x: Features, truth: Any, weights: Any, execut
             model.fit(x, truth, sample_weight=weights)
 
     try:
-        while_there(fit, list(client.scheduler_info(n_workers=-1)["workers"]), client)
+        while_there(fit, list(workers_of(client)), client)
     except WorkerLostError:
         log.warning("A worker was lost while the forest was grown; it is grown in this process, which takes longer")
         return False
