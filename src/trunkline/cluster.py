@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from trunkline.errors import RunError, SpecError
-from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE, DaskExecutor, Executor, SerialExecutor
+from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE, DaskExecutor, Executor, SerialExecutor, workers_of
 from trunkline.specs import ClusterSpec
 
 START_ATTEMPTS = 3
@@ -88,7 +88,7 @@ class Cluster:
                 f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs, "
                 "then start the same command again."
             ) from error
-        workers = workers or len(client.scheduler_info(n_workers=-1)["workers"])
+        workers = workers or len(workers_of(client))
         if not workers:
             raise RunError(f"The Dask scheduler {client.scheduler.address} has no workers. Start some, then start this again.")
         cores = len(os.sched_getaffinity(0))

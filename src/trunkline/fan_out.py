@@ -111,7 +111,7 @@ class DaskExecutor:
 
     def hold(self, items: Sequence[Item]) -> Sequence[Any]:
         """Each is the result of a task of its own, so that Dask makes it again where its worker died."""
-        workers = sorted(self.client.scheduler_info(n_workers=-1)["workers"])
+        workers = sorted(workers_of(self.client))
         homes = [[workers[number % len(workers)]] for number in range(len(items))]
         return [
             self.client.submit(_itself, item, workers=home, allow_other_workers=True, pure=False)
@@ -120,6 +120,15 @@ class DaskExecutor:
 
     def everywhere(self, function: Callable[[], None]) -> None:
         self.client.run(function)
+
+
+def workers_of(client: Any) -> dict[str, dict[str, Any]]:
+    """Address → what the scheduler knows of a worker.
+
+    `Client.scheduler_info` may give none at all: the client asks every two seconds for itself, without workers, into the same place.
+    """
+    found: dict[str, dict[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return found
 
 
 def _itself(item: Item) -> Item:

@@ -91,7 +91,7 @@ def test_a_large_forest_is_grown_on_the_workers_and_is_the_same_bit_for_bit(fore
         monkeypatch.setattr(trees, "DISTRIBUTED_FROM", 0)
         there = fit_trees(SPEC, data_of(executor=executor), Work(executor))
         calls = executor.client.run_on_scheduler(_names_of_tasks)
-        monkeypatch.setattr(trees, "DISTRIBUTED_FROM", 1e8)
+        monkeypatch.setattr(trees, "DISTRIBUTED_FROM", 1e9)
         small = fit_trees(SPEC, data_of(executor=executor), Work(executor))
     assert any("_parallel_build_trees" in name for name in calls)
     np.testing.assert_array_equal(there.outputs(PIXELS), forest.outputs(PIXELS))

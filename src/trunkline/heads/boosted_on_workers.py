@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.errors import RunError
-from trunkline.fan_out import INFRASTRUCTURE_RETRIES, DaskExecutor
+from trunkline.fan_out import INFRASTRUCTURE_RETRIES, DaskExecutor, workers_of
 from trunkline.heads.protocol import Features
 from trunkline.heads.training import Reader, Rows, TrainingData
 from trunkline.heads.watching import WorkerLostError, while_there
@@ -108,7 +108,7 @@ def _matrix(
 
 def _workers(client: Any) -> list[str]:
     """Addresses in the order of XGBoost's ranks, which are given by the sorted names of its tasks."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = workers_of(client)
     return sorted(workers, key=lambda address: f"[xgboost.dask-{workers[address]['name']}]:{address}")
 
 

@@ -104,7 +104,7 @@ def fit_linear(spec: SoftmaxSpec | SvmSpec, data: TrainingData, work: Work) -> L
     elif len(path) > 1 or problem.calibrated:
         scores, solutions = _cross_validated(spec, path, folds, problem, data, work)
         best = max(path, key=lambda c: (_mean(scores[c], "score"), -_mean(scores[c], "loss"), -c))
-        table = [_candidate(c, scores[c], c == best and len(path) > 1) for c in path]
+        table = [_candidate(c, scores[c], c == best) for c in path] if len(path) > 1 else []
         chosen, how = best, f"{folds}-fold cross-validation" if len(path) > 1 else how
         temperature = float(np.exp(np.mean([np.log(each.temperature) for each in scores[best]])))
         starts = [solutions[fit].weights for fit in solutions if fit.c == best]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -96,4 +96,3 @@ class Work:
     log: ScoreLog = field(default_factory=Forgetful)
     memory: int = 1 << 30
     progress: Progress = silent
-    scratch: Callable[[], str] | None = None

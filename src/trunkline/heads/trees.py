@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.errors import CorruptStore
-from trunkline.fan_out import DaskExecutor, Executor
+from trunkline.fan_out import DaskExecutor, Executor, workers_of
 from trunkline.heads import trees_file
 from trunkline.heads.protocol import Candidate, Features, Work
 from trunkline.heads.sampling import class_weight_notes, row_weights, within
@@ -26,7 +27,9 @@ log = logging.getLogger(__name__)
 
 FILE = "trees.skops"
 FEATURES_OF_A_SPLIT = 1 / 3  # of a forest's regression trees (Breiman 2001); of its classification trees the square root
-DISTRIBUTED_FROM = 1e8  # comparisons: some seconds of one core, against one second to send the rows to workers
+DISTRIBUTED_FROM = (
+    1e9  # comparisons, about: some twenty seconds of one core; workers on the same machine are no faster than its threads
+)
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,15 @@ def _model(spec: TreeSpec | ForestSpec, target: Target, work: Work) -> Any:
     numbers = target.kind == "regression"
     if isinstance(spec, TreeSpec):
         return (tree.DecisionTreeRegressor if numbers else tree.DecisionTreeClassifier)(**settings)
-    settings |= {"n_estimators": spec.trees[0], "n_jobs": work.executor.threads}
+    settings |= {"n_estimators": spec.trees[0], "n_jobs": _cores(work.executor)}
     if numbers:
         return ensemble.RandomForestRegressor(max_features=FEATURES_OF_A_SPLIT, **settings)
     return ensemble.RandomForestClassifier(**settings)
+
+
+def _cores(executor: Executor) -> int:
+    """Of this process: all of them while the workers wait for it."""
+    return len(os.sched_getaffinity(0)) if isinstance(executor, DaskExecutor) else executor.threads
 
 
 def _is_worth_workers(spec: TreeSpec | ForestSpec, data: TrainingData) -> bool:
@@ -141,7 +149,7 @@ def _fitted_on_workers(model: Any, x: Features, truth: Any, weights: Any, execut
             model.fit(x, truth, sample_weight=weights)
 
     try:
-        while_there(fit, list(client.scheduler_info(n_workers=-1)["workers"]), client)
+        while_there(fit, list(workers_of(client)), client)
     except WorkerLostError:
         log.warning("A worker was lost while the forest was grown; it is grown in this process, which takes longer")
         return False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+from trunkline.fan_out import workers_of
 
 Result = TypeVar("Result")
 LOOK_EVERY, GIVE_UP_AFTER = 0.5, 30.0  # seconds
@@ -19,7 +20,7 @@ def while_there(work: Callable[[], Result], workers: Sequence[str], client: Any)
     """What `work` gives, or raises.
 
     A task that is bound to a worker waits for it even when it is gone, as its successor has another address. So the work is done in a
-    thread, and all that it submitted is cancelled when a worker is missing.
+    thread, and whoever waits in it is woken when a worker is missing.
 
     Raises
     ------
@@ -49,12 +50,17 @@ def while_there(work: Callable[[], Result], workers: Sequence[str], client: Any)
 
 
 def _all_there(workers: Sequence[str], client: Any) -> bool:
-    return set(workers) <= set(client.scheduler_info(n_workers=-1)["workers"])
+    return set(workers) <= set(workers_of(client))
 
 
 def _cancel(keys: set[Any], client: Any) -> None:
-    from distributed import Future
-    from distributed.client import ClosedClientError
+    """Wake whoever waits for these futures; what they stood for is released with them.
 
-    with contextlib.suppress(ClosedClientError):
-        client.cancel([Future(key, client) for key in keys], force=True)
+    `Client.cancel` asks the scheduler to cancel what depends on them too, and where nobody wants that by itself it breaks the connection.
+    """
+
+    async def wake() -> None:
+        for key in keys & set(client.futures):
+            client.futures[key].cancel(reason="worker-lost", msg="A worker is gone that this was bound to.")
+
+    client.sync(wake)
