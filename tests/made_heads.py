@@ -11,8 +11,8 @@ from trunkline.heads import artifact
 from trunkline.heads.artifact import HeadArtifact, Origin, Predictions
 from trunkline.heads.linear_head import Activation, LinearHead
 from trunkline.heads.protocol import FittedHead
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Standard
 from trunkline.locations import Location
 from trunkline.metrics import measure
 from trunkline.reader import Features

@@ -18,8 +18,9 @@ from trunkline.heads.linear import CANDIDATE, NOBODY, Fit, Problem, fit_linear, 
 from trunkline.heads.linear_head import LinearHead
 from trunkline.heads.protocol import Forgetful, Scores, Work
 from trunkline.heads.spectrum import spectrum_of
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Standard, TrainingData
+from trunkline.heads.training import TrainingData
 from trunkline.specs import SoftmaxSpec, SvmSpec
 
 TEST = np.arange(1000, 1797)

@@ -14,8 +14,9 @@ from trunkline.fan_out import SerialExecutor
 from trunkline.heads import sweep
 from trunkline.heads.held_out import WORST, WORST_OF_VALUES, losses_of, scores_of
 from trunkline.heads.protocol import Forgetful, Scores, Work
+from trunkline.heads.readers import InMemory
 from trunkline.heads.sampling import row_weights
-from trunkline.heads.sweep import Held, best_at_once, best_of, key_of
+from trunkline.heads.sweep import best_at_once, best_of, key_of
 from trunkline.heads.training import TrainingData
 from trunkline.specs import ClusterSpec, ForestSpec, MlpSpec, NeighboursSpec, TreeSpec
 
@@ -35,7 +36,7 @@ class Constant:
 def constant(spec: TreeSpec, data: TrainingData, work: Work) -> Constant:
     """The deeper, the surer of class 3; from depth 4 on always the same."""
     assert isinstance(work.executor, SerialExecutor)
-    assert isinstance(data.reader, Held)
+    assert isinstance(data.reader, InMemory)
     share = 0.1 + 0.1 * min(spec.max_depth[0] or 9, 4)
     out = np.full(10, (1 - share) / 9)
     out[3] = share
@@ -132,7 +133,7 @@ def test_an_error_on_a_worker_ends_the_sweep():
 
 
 def test_rows_held_in_memory_read_as_those_of_a_store():
-    held = Held(PIXELS, "here")
+    held = InMemory(PIXELS, "here")
     kept = np.arange(64) % 2 == 0
     np.testing.assert_array_equal(held.read(np.array([3, 5]), kept), PIXELS[[3, 5]][:, kept])
     assert held.cut(np.arange(5), 2 * 64 * 4) == [(0, 2), (2, 4), (4, 5)]

@@ -16,9 +16,11 @@ from trunkline.cluster import Cluster
 from trunkline.fan_out import Executor
 from trunkline.heads import training
 from trunkline.heads.linear import fit_linear
+from trunkline.heads.passes import Block
 from trunkline.heads.protocol import Work
+from trunkline.heads.readers import InMemory
 from trunkline.heads.ridge import fit_ridge
-from trunkline.heads.training import Block, InMemory, TrainingData
+from trunkline.heads.training import TrainingData
 from trunkline.specs import ClusterSpec, RidgeSpec, SoftmaxSpec, SvmSpec
 
 

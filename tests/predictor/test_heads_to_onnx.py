@@ -13,8 +13,8 @@ from trunkline.heads.catalogue import fit_head, load_head
 from trunkline.heads.neighbours import Neighbours
 from trunkline.heads.opening import OpenHead
 from trunkline.heads.protocol import FittedHead, Work
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Standard
 from trunkline.predictor import head_graph
 from trunkline.predictor.dense_chain import chain_of
 from trunkline.predictor.head_graph import append_head, output_of

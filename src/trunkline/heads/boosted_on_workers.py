@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from trunkline.errors import RunError
 from trunkline.fan_out import INFRASTRUCTURE_RETRIES, DaskExecutor, workers_of
 from trunkline.heads.protocol import Features
-from trunkline.heads.training import Reader, Rows, TrainingData
+from trunkline.heads.readers import Reader, Rows
+from trunkline.heads.training import TrainingData
 from trunkline.heads.watching import WorkerLostError, while_there
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,10 @@ import numpy as np
 
 from trunkline.heads.calibration import TEMPERATURES, losses_by_temperature
 from trunkline.heads.linear_head import LinearHead, Matrix
+from trunkline.heads.passes import Block, Sums
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Block, Standard, Sums, TrainingData
+from trunkline.heads.training import TrainingData
 
 
 def fit_centroid(data: TrainingData) -> LinearHead:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from trunkline.heads.linear_head import Activation, activated
 from trunkline.heads.protocol import Features
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Standard
 
 Values = NDArray[np.float32]
 ACTIVATIONS: dict[str, Activation] = {"classes": "softmax", "multilabel": "sigmoid", "regression": "identity"}

@@ -20,11 +20,13 @@ from trunkline.heads.folds import usable_folds
 from trunkline.heads.lbfgs import Minimiser, Stop
 from trunkline.heads.linear_head import Activation, LinearHead, Matrix
 from trunkline.heads.losses import LOSSES, Loss
+from trunkline.heads.passes import Block, Sums
 from trunkline.heads.protocol import Candidate, Scores, Work
 from trunkline.heads.scoring import counted, score_of
 from trunkline.heads.spectrum import Spectrum, spectrum_of
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Block, Standard, Sums, TrainingData
+from trunkline.heads.training import TrainingData
 from trunkline.progress import Step
 from trunkline.specs import SoftmaxSpec, SvmSpec
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trunkline.errors import CorruptStore
 from trunkline.heads.protocol import Candidate, Features
-from trunkline.heads.training import Standard
+from trunkline.heads.standard import Standard
 
 Matrix = NDArray[np.float64]
 Activation = Literal["softmax", "sigmoid", "identity"]

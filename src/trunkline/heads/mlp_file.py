@@ -11,7 +11,7 @@ import numpy as np
 
 from trunkline.errors import CorruptStore
 from trunkline.heads.dense_layers import DenseLayers, Values
-from trunkline.heads.training import Standard
+from trunkline.heads.standard import Standard
 
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 

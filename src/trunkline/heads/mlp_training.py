@@ -29,8 +29,9 @@ from trunkline.heads.dense_layers import DenseLayers
 from trunkline.heads.folds import folds_of
 from trunkline.heads.held_out import losses_of
 from trunkline.heads.sampling import row_weights
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target, Truth
-from trunkline.heads.training import Standard, TrainingData
+from trunkline.heads.training import TrainingData
 from trunkline.specs import MlpSpec
 
 HELD_OUT = 10  # one of so many rows stops the fit

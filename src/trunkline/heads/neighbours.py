@@ -14,9 +14,10 @@ from trunkline.errors import CorruptStore
 from trunkline.heads.held_out import scores_of
 from trunkline.heads.protocol import Candidate, Features, Scores, Work
 from trunkline.heads.sampling import within
+from trunkline.heads.standard import Standard
 from trunkline.heads.sweep import best_at_once
 from trunkline.heads.targets import Target, Truth
-from trunkline.heads.training import Standard, TrainingData, standard_of
+from trunkline.heads.training import TrainingData, standard_of
 from trunkline.specs import NeighboursSpec
 
 FILE = "neighbours.safetensors"

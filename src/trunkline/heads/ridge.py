@@ -16,11 +16,14 @@ from trunkline.heads.calibration import TEMPERATURES, losses_by_temperature
 from trunkline.heads.folds import usable_folds
 from trunkline.heads.linear import FINAL, NOBODY, Fit, Problem, solve
 from trunkline.heads.linear_head import Activation, LinearHead, Matrix
+from trunkline.heads.passes import Block, Sums
 from trunkline.heads.protocol import Candidate, Work
+from trunkline.heads.sampling import spread_over
 from trunkline.heads.scoring import counted, score_of
 from trunkline.heads.spectrum import MOST_FEATURES
+from trunkline.heads.standard import Standard
 from trunkline.heads.targets import Target
-from trunkline.heads.training import Block, Standard, Sums, TrainingData
+from trunkline.heads.training import TrainingData
 from trunkline.progress import Step
 from trunkline.specs import RidgeSpec
 
@@ -100,7 +103,8 @@ def fit_ridge(spec: RidgeSpec, data: TrainingData, work: Work) -> LinearHead:
 def _gram(block: Block, state: tuple[int, Target, NDArray[np.float32] | None]) -> Sums:
     folds, target, weights = state
     truth = target.one_hot(block.truth)
-    shares = np.ones(len(truth), np.float32) if weights is None else _row_weights(weights, block, truth)
+    shares = spread_over(weights, block.truth)
+    shares = np.ones(len(truth), np.float32) if shares is None else shares
     width, outputs = block.x.shape[1], target.outputs
     sums = (
         np.zeros((folds, width, width), np.float32),
@@ -116,13 +120,6 @@ def _gram(block: Block, state: tuple[int, Target, NDArray[np.float32] | None]) -
         sums[2][fold], sums[3][fold] = (x * w).sum(axis=0, dtype=np.float64), (t * w).sum(axis=0, dtype=np.float64)
         counts[fold] = w.sum(dtype=np.float64)
     return *sums, counts
-
-
-def _row_weights(weights: NDArray[np.float32], block: Block, truth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of classes by class; of several labels the mean over them, as one Gram matrix serves all."""
-    if weights.ndim == 1:
-        return np.asarray(weights[block.truth])
-    return np.asarray(np.where(truth > 0, weights[1], weights[0]).mean(axis=1))
 
 
 def _held_out(block: Block, state: tuple[Target, NDArray[np.float32]]) -> Sums:

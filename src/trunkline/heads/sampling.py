@@ -30,7 +30,11 @@ def row_weights(target: Target, truth: Truth, class_weight: str) -> NDArray[np.f
 
     Balanced: of classes by class; of several labels the mean over them, as a row has one weight for all its labels.
     """
-    weights = target.balance(truth) if class_weight == "balanced" else None
+    return spread_over(target.balance(truth) if class_weight == "balanced" else None, truth)
+
+
+def spread_over(weights: NDArray[np.float32] | None, truth: Truth) -> NDArray[np.float32] | None:
+    """(n,) float32 of rows from `Target.balance`'s weights."""
     if weights is None:
         return None
     if weights.ndim == 1:

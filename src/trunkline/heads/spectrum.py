@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.heads.training import Block, Sums, TrainingData
+from trunkline.heads.passes import Block, Sums
+from trunkline.heads.training import TrainingData
 
 Vector = NDArray[np.float64]
 MOST_FEATURES = 4096  # of a Gram matrix: 128 MiB in float64

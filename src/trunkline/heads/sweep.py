@@ -18,8 +18,9 @@ from trunkline.fan_out import SerialExecutor
 from trunkline.heads.folds import usable_folds
 from trunkline.heads.held_out import scores_of
 from trunkline.heads.protocol import Candidate, Features, Scores, Work
+from trunkline.heads.readers import InMemory
 from trunkline.heads.sampling import within
-from trunkline.heads.training import Rows, TrainingData
+from trunkline.heads.training import TrainingData
 from trunkline.progress import Step
 from trunkline.specs import HeadBase
 
@@ -167,23 +168,6 @@ _lock = threading.Lock()
 _kept: dict[str, Features] = {}
 
 
-class Held:
-    """Rows in memory, as a reader: row i is row i of the matrix."""
-
-    def __init__(self, x: Features, token: str) -> None:
-        self.x, self.token = x, token
-
-    def read(self, rows: Rows, columns: NDArray[np.bool_] | None = None) -> Features:
-        return self.x[rows] if columns is None else self.x[rows][:, columns]
-
-    def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
-        step = max(1, most_bytes // (self.x.shape[1] * 4))
-        return [(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
-
-    def __dask_tokenize__(self) -> object:
-        return self.token
-
-
 def _worked(
     job: _Job, item: tuple[TrainingData, tuple[tuple[int, HeadBase], ...], int]
 ) -> tuple[int, tuple[int, ...], list[Scores]]:
@@ -200,7 +184,7 @@ def _in_memory(data: TrainingData, work: Work) -> TrainingData:
     if data.token not in _kept:
         _kept.clear()
         _kept[data.token] = data.whole()
-    reader = Held(_kept[data.token], data.token)
+    reader = InMemory(_kept[data.token], data.token)
     places = np.arange(len(data), dtype=np.int64)
     return replace(data, reader=reader, columns=None, rows=places, standard=None, executor=work.executor, held_bytes=0)
 

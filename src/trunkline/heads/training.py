@@ -7,111 +7,26 @@ add the same sums in the same order.
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.fan_out import Executor, SerialExecutor
+from trunkline.heads.passes import Block, Group, Pass, Sums, Total, forget, of_group
 from trunkline.heads.protocol import Features
+from trunkline.heads.readers import InMemory, Reader, Rows
+from trunkline.heads.standard import Standard, prepared
 from trunkline.heads.targets import Target, Truth
 
-Rows = NDArray[np.int64]
-Sums = tuple[Any, ...]
 BLOCK_BYTES = 16 * 2**20  # of whole shards in the store, before the mask
 GROUPS = 16  # of blocks; fixed, so that sums do not depend on the number of workers
 HELD_BYTES = 640 * 2**20  # of features that one process keeps between passes
-
-
-class Reader(Protocol):
-    """What reads features of rows; it can be pickled."""
-
-    def read(self, rows: Rows, columns: NDArray[np.bool_] | None = None) -> NDArray[Any]:
-        """(n, columns) of rows that ascend."""
-
-    def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
-        """Slices of `rows` that are read well together."""
-
-    def __dask_tokenize__(self) -> object:
-        """What names its content."""
-
-
-@dataclass(frozen=True, eq=False)
-class InMemory:
-    """A reader of features that are in memory already, (n, kept) float32."""
-
-    x: Features
-
-    def read(self, rows: Rows, columns: NDArray[np.bool_] | None = None) -> Features:
-        """(n, columns) of rows that ascend."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
-            block = self.x[rows[0] : rows[-1] + 1]
-        else:
-            block = self.x[rows]
-        return block if columns is None else block[:, columns]
-
-    def cut(self, rows: Rows, most_bytes: int) -> list[tuple[int, int]]:
-        """Slices of at most so many bytes, or one row."""
-        step = max(1, most_bytes // max(self.x.shape[1] * 4, 1))
-        return [(first, min(first + step, len(rows))) for first in range(0, len(rows), step)]
-
-    def __dask_tokenize__(self) -> object:
-        """The array itself: it is nobody else's."""
-        return id(self.x)
-
-
-@dataclass(frozen=True)
-class Standard:
-    """Mean and deviation of training rows, (kept,) float32 each; a constant feature has deviation 1."""
-
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
-
-    def __call__(self, features: Features) -> Features:
-        """(x − mean) / deviation, float32."""
-        out = np.subtract(features, self.mean, dtype=np.float32)
-        out /= self.deviation
-        return out
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive training rows: place of the first one; (n, kept) float32 features; truth as in `Target`; (n,) int8 folds."""
-
-    first: int
-    x: Features
-    truth: Truth
-    folds: NDArray[np.int8]
-
-
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Blocks that are worked on together: their bounds in training places, and what is known of their rows."""
-
-    cuts: tuple[tuple[int, int], ...]
-    rows: Rows
-    truth: Truth
-    folds: NDArray[np.int8]
-
-    def __str__(self) -> str:
-        return f"training rows {self.cuts[0][0]:,} to {self.cuts[-1][1]:,}"
-
-
-@dataclass(frozen=True)
-class _Pass:
-    function: Callable[[Block, Any], Sums]
-    state: Any
-    reader: Reader
-    columns: NDArray[np.bool_] | None
-    standard: Standard | None
-    token: str
-    held_bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,21 +74,21 @@ class TrainingData:
         `function` is at module level and gives a tuple of numbers and arrays of fixed shapes; it may be called again for a block
         whose worker died.
         """
-        job = _Pass(function, state, self.reader, self.columns, self.standard, self.token, self.held_bytes)
-        total, waiting = _Total(), dict[int, Sums]()
+        job = Pass(function, state, self.reader, self.columns, self.standard, self.token, self.held_bytes)
+        total, waiting = Total(), dict[int, Sums]()
         for number, sums in self._worked(job):
             waiting[number] = sums
             while total.parts in waiting:
                 total.add(waiting.pop(total.parts))
         return total.sums
 
-    def _worked(self, job: _Pass) -> Iterator[tuple[int, Sums]]:
+    def _worked(self, job: Pass) -> Iterator[tuple[int, Sums]]:
         """In this process a thread a core, whose matrix products have one thread each: so their bits are those of Dask's workers."""
         if not isinstance(self.executor, SerialExecutor):
-            yield from self.executor.map(_of_group, job, self._groups)
+            yield from self.executor.map(of_group, job, self._groups)
             return
         with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.executor.threads) as pool:
-            yield from pool.map(partial(_of_group, job), self._groups)
+            yield from pool.map(partial(of_group, job), self._groups)
 
     def blocks(self) -> Iterator[Block]:
         """All blocks in row order, read in this process."""
@@ -209,7 +124,7 @@ class TrainingData:
 
     def release(self) -> None:
         """Give back what processes hold of these rows."""
-        self.executor.everywhere(_forget)
+        self.executor.everywhere(forget)
 
     @cached_property
     def _cuts(self) -> list[tuple[int, int]]:
@@ -222,7 +137,7 @@ class TrainingData:
         for number, (first, last) in enumerate(pairwise(edges)):
             cuts = tuple(self._cuts[first:last])
             inside = slice(cuts[0][0], cuts[-1][1])
-            groups.append((number, _Group(cuts, self.rows[inside], self.truth[inside], self.folds[inside])))
+            groups.append((number, Group(cuts, self.rows[inside], self.truth[inside], self.folds[inside])))
         return self.executor.hold(groups)
 
     @cached_property
@@ -238,7 +153,7 @@ class TrainingData:
         return Block(first, x, self.truth[first:last], self.folds[first:last])
 
     def _prepared(self, features: NDArray[Any]) -> Features:
-        return _prepared(features, self.standard)
+        return prepared(features, self.standard)
 
 
 def standard_of(data: TrainingData) -> Standard:
@@ -259,10 +174,6 @@ def _deviations(block: Block, origin: NDArray[np.float64]) -> Sums:
     return len(x), x.sum(axis=0), np.square(x).sum(axis=0)
 
 
-def _prepared(features: NDArray[Any], standard: Standard | None) -> Features:
-    return standard(features) if standard else np.asarray(features, np.float32)
-
-
 def _drawn(target: Target, truth: Truth, most: int, random: np.random.Generator) -> NDArray[np.int64]:
     """`most` places or a few more; of classes each gives its share, rounded up."""
     if target.kind != "classes":
@@ -279,60 +190,3 @@ def _thread_pools() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
-
-
-# What this process holds between passes: blocks of the rows that it worked on last.
-_lock = threading.Lock()
-_held: dict[tuple[int, int], Features] = {}
-_holding: dict[str, Any] = {"token": "", "bytes": 0}
-
-
-def _of_group(job: _Pass, numbered: tuple[int, _Group]) -> tuple[int, Sums]:
-    number, group = numbered
-    start = group.cuts[0][0]
-    total = _Total()
-    for first, last in group.cuts:
-        inside = slice(first - start, last - start)
-        x = _features(job, first, last, group.rows[inside])
-        total.add(job.function(Block(first, x, group.truth[inside], group.folds[inside]), job.state))
-    return number, total.sums
-
-
-def _features(job: _Pass, first: int, last: int, rows: Rows) -> Features:
-    with _lock:
-        if _holding["token"] != job.token:
-            _held.clear()
-            _holding.update(token=job.token, bytes=0)
-        found = _held.get((first, last))
-    if found is None:
-        found = _prepared(job.reader.read(rows, job.columns), job.standard)
-        with _lock:
-            if _holding["token"] == job.token and _holding["bytes"] + found.nbytes <= job.held_bytes:
-                _held[first, last] = found
-                _holding["bytes"] += found.nbytes
-    return found
-
-
-def _forget() -> None:
-    with _lock:
-        _held.clear()
-        _holding.update(token="", bytes=0)
-
-
-class _Total:
-    """Sums added up one after the other, element by element; what comes as float32 is added up in float64."""
-
-    def __init__(self) -> None:
-        self.parts, self._sums = 0, list[Any]()
-
-    @property
-    def sums(self) -> Sums:
-        return tuple(self._sums)
-
-    def add(self, part: Sums) -> None:
-        self.parts += 1
-        if not self._sums:
-            self._sums = [np.array(value, np.float64) if np.ndim(value) else value for value in part]
-            return
-        for place, value in enumerate(part):
-            self._sums[place] += value

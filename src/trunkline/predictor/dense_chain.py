@@ -12,7 +12,7 @@ from trunkline.heads.dense_layers import ACTIVATIONS
 from trunkline.heads.linear_head import LinearHead
 from trunkline.heads.mlp import Mlp
 from trunkline.heads.opening import OpenHead
-from trunkline.heads.training import Standard
+from trunkline.heads.standard import Standard
 
 Matrix = NDArray[np.floating]
 
