@@ -161,7 +161,10 @@ def test_most_images_gone(cli: Cli, finished_store: Path, images: Path, tmp_path
         ("source: a\nstore: b\nstorage: {format: zar}\n", ["'storage.format' is 'zar'"]),
         ("source: a\nstore: b\nstorage: {rows_per_shard: 100}\n", ["'storage.rows_per_shard' is 100: must be 64, 128"]),
         ("source: a\nstore: b\nlayers: [x, x]\n", ["'layers'", "names the same one twice"]),
-        ("source: a\nstore: b\nheads: [{kind: softmax, C: [0.0]}]\n", ["every c must be a number above 0"]),
+        (
+            "source: a\nstore: b\nheads: [{kind: softmax, C: [0.0]}]\n",
+            ["'heads.0.softmax.C.0' is 0.0: input should be greater than 0"],
+        ),
         ("source: a\n", ["'store' is missing; it has no default"]),
         ("store: b\n", ["'source' is missing; it has no default"]),
         ("- a\n- b\n", ["holds no mapping of keys to values"]),

@@ -13,7 +13,7 @@ from tests.end_to_end.kinds import KINDS, Made, Photo
 from trunkline import open_features
 from trunkline.locations import Location
 from trunkline.reader import Features
-from trunkline.stages import report as reporting
+from trunkline.stages import mistakes
 
 FAST = ("--cluster", "inline", "--head", "softmax", "--dataset", "photos")
 REMOTE = ("folder", "csv", "tar")
@@ -53,12 +53,12 @@ def test_a_source_from_one_end_to_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ):
     drawn: list[bytes | None] = []
-    monkeypatch.setattr(reporting, "_thumbnail", _remembered(reporting._thumbnail, drawn))
+    monkeypatch.setattr(mistakes, "_thumbnail", _remembered(mistakes._thumbnail, drawn))
     made, store = KINDS[kind](place / "source", photos), store_at(place / "store")
     ended = cli("run", *made.options, "--store", store, *FAST, "--json")
     assert ended.code == 0, ended.err
     assert (ended.json["rows"], ended.json["ok"], ended.json["extracted"]) == (70, 70, 70)
-    assert Location(ended.json["report"]).read().count(b"data:image/jpeg") == len(drawn) - drawn.count(None)
+    assert Location(ended.json["report"]).read().count(b'src="data:image/jpeg') == len(drawn) - drawn.count(None)
     assert None not in drawn  # each image of the report was found again
 
     features = open_features(store.uri)

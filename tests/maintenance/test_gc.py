@@ -34,7 +34,7 @@ def litter(store: Broken) -> dict[Path, str]:
         features / f"commits/.000000000064.parquet.{HASH}.tmp": "temporary file",
         features / "moments/000000001024-0123456789abcdef.npz": "moments",
         features / "moments/000000000064-0123456789abcdef.npz": "moments",
-        path / f"heads/digits/{recipe}/softmax-{HASH}/softmax.npz": "head",
+        path / f"heads/digits/{recipe}/softmax-{HASH}/linear.safetensors": "head",
         path / f"predictions/digits/{recipe}/softmax-{HASH}.parquet": "predictions",
         path / "features/digits/0123456789abcdef/recipe.json": "feature set",
         path / "backbones/0123456789abcdef/0123456789abcdef/model.bin": "compiled backbone",
@@ -179,7 +179,7 @@ def test_what_is_referred_to_meanwhile_stays(in_zarr: Broken, monkeypatch: pytes
     collect(str(in_zarr.path), delete=True)
     assert (in_zarr.features / "features.zarr/avg_pool/c/16/0").exists()
     assert (in_zarr.features / "moments/000000001024-0123456789abcdef.npz").exists()
-    assert (head.parent / "softmax.npz").exists()
+    assert (head.parent / "linear.safetensors").exists()
     assert (in_zarr.path / f"predictions/digits/{in_zarr.features.name}/softmax-{HASH}.parquet").exists()
     assert not (in_zarr.features / "moments/000000000064-0123456789abcdef.npz").exists()
 
@@ -220,7 +220,7 @@ def test_another_file_system_than_the_local_one():
     root = Location.of("memory://gc/store")
     (root / "store.json").write(json.dumps({"format": "trunkline", "version": 1}).encode())
     (root / "datasets/d/source.json").write(b'{"root": "/nowhere"}')
-    (root / "heads/d/x/softmax-1/softmax.npz").write(b"half")
+    (root / "heads/d/x/softmax-1/linear.safetensors").write(b"half")
     (root / "features/d/0123/recipe.json").write(b"{}")
     assert [found.name for found in objects_below(root / "datasets")] == ["d/source.json"]
     assert collect(root.uri, delete=True).deleted == 0

@@ -82,7 +82,7 @@ def test_a_torn_object_at_the_end_of_a_batch_is_made_anew(broken: Broken):
         "features/*/*/moments/*064-*.npz",
         "features/*/*/report.json",
         "heads/*/*/*/head.json",
-        "heads/*/*/*/softmax.npz",
+        "heads/*/*/*/linear.safetensors",
         "predictions/*/*/*.parquet",
     ],
 )

@@ -192,7 +192,7 @@ def test_rows_that_never_were_and_batches_that_overlap_are_found(in_zarr: Broken
         ("features/*/*/layout.json", "feature set", "irreparable"),
         ("backbones/*/*/golden.npz", "backbone", "irreparable"),
         ("heads/*/*/*/head.json", "head", "derived"),
-        ("heads/*/*/*/softmax.npz", "head", "derived"),
+        ("heads/*/*/*/linear.safetensors", "head", "derived"),
         ("predictions/*/*/*.parquet", "predictions", "derived"),
         ("masks/*/*/*/mask-000000.npz", "mask", "irreparable"),
     ],

@@ -66,10 +66,11 @@ class ZarrArrays:
 
     def read(self, layer: str, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[np.float32]:
         rows = np.empty((stop - start, self._layout.dims[layer]), self._layout.dtype) if out is None else out
-        maps: Any = rows.reshape(len(rows), *self._layout.shape(layer))
         with reached(self._root):
             try:
-                self._array(layer).get_basic_selection(slice(start, stop), out=zarr.buffer.cpu.NDBuffer(maps))
+                array = self._array(layer)
+                maps: Any = rows.reshape(len(rows), *array.shape[1:])
+                array.get_basic_selection(slice(start, stop), out=zarr.buffer.cpu.NDBuffer(maps))
             except (RuntimeError, ValueError) as error:  # what codecs raise: a checksum that does not match, a broken frame
                 raise CorruptStore(
                     f"Rows {start} to {stop} of {self._root / layer} are damaged ({error}). Restore the object, or delete the commit "
