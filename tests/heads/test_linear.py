@@ -13,9 +13,10 @@ from sklearn.svm import LinearSVC
 from tests.heads.made import DIGITS, LABELS, PIXELS, data_of
 from trunkline.errors import CorruptStore, DataError
 from trunkline.fan_out import SerialExecutor
-from trunkline.heads import linear
-from trunkline.heads.linear import CANDIDATE, NOBODY, Fit, Problem, fit_linear, gradients_of, solve
+from trunkline.heads import linear, lockstep
+from trunkline.heads.linear import fit_linear
 from trunkline.heads.linear_head import LinearHead
+from trunkline.heads.lockstep import CANDIDATE, NOBODY, Fit, Problem, gradients_of, solve
 from trunkline.heads.protocol import Forgetful, Scores, Work
 from trunkline.heads.spectrum import spectrum_of
 from trunkline.heads.standard import Standard
@@ -177,14 +178,14 @@ def test_fits_in_lockstep_are_each_as_if_alone():
 
 
 def test_many_classes_are_fitted_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(linear, "MOST_COLUMNS", 25)
+    monkeypatch.setattr(lockstep, "MOST_COLUMNS", 25)
     widths = []
 
     def watched(block, state):
         widths.append(state.weights.shape[1])
         return gradients_of(block, state)
 
-    monkeypatch.setattr(linear, "gradients_of", watched)
+    monkeypatch.setattr(lockstep, "gradients_of", watched)
     head = fit_linear(SoftmaxSpec(C=(0.001, 0.01)), data_of(), work())
     assert max(widths) == 2
     assert len(head.candidates) == 2
@@ -224,7 +225,7 @@ def test_the_spectrum_saves_passes_where_features_are_read_again_each_time():
     assert spectrum_of(held) is None
     assert spectrum_of(streamed) is not None
     problem, fit = Problem(held.target, "softmax", None, calibrated=False), Fit(1.0, NOBODY)
-    plain, quick = (solve([fit], problem, data, linear.FINAL, work(), "")[fit] for data in (held, streamed))
+    plain, quick = (solve([fit], problem, data, lockstep.FINAL, work(), "")[fit] for data in (held, streamed))
     assert quick.value == pytest.approx(plain.value, rel=1e-5)
     assert quick.iterations < 0.7 * plain.iterations
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.fan_out import SerialExecutor
-from trunkline.heads.linear import CANDIDATE, NOBODY, Fit, Problem, solve
 from trunkline.heads.linear_head import LinearHead
+from trunkline.heads.lockstep import CANDIDATE, NOBODY, Fit, Problem, solve
 from trunkline.heads.protocol import Features, Work
 from trunkline.heads.ridge import Grams
 from trunkline.heads.scoring import counted, score_of

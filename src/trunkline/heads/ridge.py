@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from trunkline.heads.calibration import TEMPERATURES, losses_by_temperature
 from trunkline.heads.folds import usable_folds
-from trunkline.heads.linear import FINAL, NOBODY, Fit, Problem, solve
 from trunkline.heads.linear_head import Activation, LinearHead, Matrix
+from trunkline.heads.lockstep import FINAL, NOBODY, Fit, Problem, solve
 from trunkline.heads.passes import Block, Sums
 from trunkline.heads.protocol import Candidate, Work
 from trunkline.heads.sampling import spread_over
