@@ -8,6 +8,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -147,6 +149,9 @@ def test_a_torn_object_without_a_commit_record(
 
 def with_little_memory(job: ExtractionJob, shard: Shard) -> ShardReceipt:
     """`extract_shard` in a process that gets no more memory than it has."""
+    until = time.monotonic() + 30
+    while sum("Dask-Default-Threads" in thread.name for thread in threading.enumerate()) < 2 and time.monotonic() < until:
+        time.sleep(0.01)  # a thread that starts without memory never says so, and Dask's event loop would wait for it
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
     try:
