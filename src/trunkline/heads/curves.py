@@ -91,7 +91,7 @@ def learning_curve(data: TrainingData, seed: int) -> list[LearningPoint]:
         return []
     x = some.whole()
     largest = int(np.bincount(some.truth[inside], minlength=some.target.outputs).max())
-    steps = [count for count in PER_CLASS if count < largest]
+    steps = [count for count in PER_CLASS if 1.2 * count < largest]
     points = []
     for count in [*steps, largest]:
         found, rows = [], 0
