@@ -19,20 +19,12 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.multiclass import OneVsRestClassifier
 
 from trunkline.accounting import RowCounts
+from trunkline.drift import BatchDrift
+from trunkline.heads.curves import LearningPoint
+from trunkline.heads.protocol import Candidate
 from trunkline.metrics import Metrics, measure
 from trunkline.report import page
-from trunkline.report.data import (
-    BatchDrift,
-    Candidate,
-    FilterPoint,
-    HeadResult,
-    LayerResult,
-    LearningPoint,
-    Mistake,
-    Picture,
-    Quarantined,
-    ReportData,
-)
+from trunkline.report.data import FilterPoint, HeadResult, LayerResult, Mistake, Picture, Quarantined, ReportData
 
 HOSTILE = "<script>alert('1')</script>\" onload=x & $\\frac{1}{2}$ \u202eevil {{ 7 * 7 }}\nnext\x00 \udcff é 漢字"
 VOID = {"meta", "link", "img", "br"}

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trunkline.drift import BatchDrift
+from trunkline.heads.curves import LearningPoint
 from trunkline.report import charts
 from trunkline.report.charts.cloud import MOST_POINTS
 from trunkline.report.charts.confusion import RIGHT_RGB, WRONG_RGB
-from trunkline.report.data import BatchDrift, FilterPoint, LayerResult, LearningPoint, Picture
+from trunkline.report.data import FilterPoint, LayerResult, Picture
 
 
 def layer(variances: list[float], threshold: float = 0.0) -> LayerResult:

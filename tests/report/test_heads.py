@@ -9,9 +9,12 @@ import pytest
 
 from tests.report import examples
 from tests.report.examples import drawn, drawn_once
+from trunkline.drift import BatchDrift
+from trunkline.heads.curves import LearningPoint
+from trunkline.heads.protocol import Candidate
 from trunkline.metrics import Metrics, measure
 from trunkline.report import charts, heads, verdict
-from trunkline.report.data import BatchDrift, Candidate, FilterPoint, HeadResult, LearningPoint
+from trunkline.report.data import FilterPoint, HeadResult
 from trunkline.report.words import score
 
 

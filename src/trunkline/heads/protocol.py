@@ -53,7 +53,7 @@ class Candidate:
     settings: Mapping[str, str]
     score: float
     spread: float
-    chosen: bool
+    chosen: bool = False
 
 
 class ScoreLog(Protocol):

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.accounting import RowCounts
+from trunkline.drift import BatchDrift
+from trunkline.heads.curves import LearningPoint
+from trunkline.heads.protocol import Candidate
 from trunkline.metrics import AnyMetrics
 
 
@@ -20,19 +23,6 @@ class Quarantined:
     id: str
     reason: str
     detail: str
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Settings that cross-validation tried: the mean score over the folds, and its standard deviation over them (NaN: one fold).
-
-    `chosen` marks the one that was taken; where none is marked, the one whose settings stand in the head's `chosen` is.
-    """
-
-    settings: Mapping[str, str]
-    score: float
-    spread: float
-    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,31 +78,6 @@ class FilterPoint:
     bytes: int
     score: float
     current: bool
-
-
-@dataclass(frozen=True)
-class LearningPoint:
-    """Training on fewer images: so many a class (0: not by class), so many in all, mean score of the draws, their lowest and highest."""
-
-    per_class: int
-    rows: int
-    score: float
-    lowest: float
-    highest: float
-
-
-@dataclass(frozen=True)
-class BatchDrift:
-    """How far a batch is from the training images the mask was fitted on: overall, and the features that moved most, by how far.
-
-    `rows` are those of its images that were compared.
-    """
-
-    batch: int
-    rows: int
-    overall: float
-    worst: Sequence[tuple[int | str, float]]
-    warned: bool
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.heads.protocol import Candidate
 from trunkline.metrics import Metrics, MultilabelMetrics
 from trunkline.report import charts
-from trunkline.report.data import Candidate, HeadResult
+from trunkline.report.data import HeadResult
 
 MOST_CELLS = 25  # classes a confusion matrix is written out for; above, it is painted
 MOST_PAINTED = 1_500

@@ -17,13 +17,10 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.reading.snapshot import QUARANTINED
 from trunkline.report.data import (
-    BatchDrift,
-    Candidate,
     Effect,
     FilterPoint,
     HeadResult,
     LayerResult,
-    LearningPoint,
     Quarantined,
     ReportData,
 )
@@ -143,9 +140,10 @@ def _in_words(value: object) -> str:
 
 
 def _head(head: HeadArtifact) -> HeadResult:
-    candidates = [Candidate(each.settings, each.score, each.spread, each.chosen) for each in head.candidates]
     by = "R²" if head.target.kind == "regression" else "macro-F1"
-    return HeadResult(head.kind, head.metrics, head.classes, head.chosen, head.seconds, candidates, f"{by} on held-out folds")
+    return HeadResult(
+        head.kind, head.metrics, head.classes, head.chosen, head.seconds, head.candidates, f"{by} on held-out folds"
+    )
 
 
 def _predictions(spec: RunSpec, features: Features, head: HeadArtifact) -> Location:
@@ -159,19 +157,15 @@ def _curves(fitted: FitReceipt, selected: SelectReceipt | None) -> dict[str, Any
     return {
         "filter_points": [FilterPoint(**vars(each), current=each.kept == kept) for each in fitted.curves.filter],
         "filter_score": f"{by} of ridge on a third of the training images, held out",
-        "learning": [LearningPoint(**vars(each)) for each in fitted.curves.learning],
+        "learning": fitted.curves.learning,
         "learning_score": f"{by} of softmax on a third of the training images, held out",
     }
 
 
 def _drift(spec: RunSpec, selected: SelectReceipt | None) -> dict[str, Any]:
     drift = selected.drift if selected and len(selected.drift) > 1 else ()
-    rows = [
-        BatchDrift(each.batch, each.rows, each.overall, [(str(number), shift) for number, shift in each.worst], each.warned)
-        for each in drift
-    ]
     measure = "root mean square over the kept features of the shift of their means, in standard deviations of the mask's training images"
-    return {"drift": rows, "drift_threshold": spec.drift_warning, "drift_measure": measure}
+    return {"drift": drift, "drift_threshold": spec.drift_warning, "drift_measure": measure}
 
 
 def _work(features: Features) -> tuple[dict[str, float], dict[str, str]]:

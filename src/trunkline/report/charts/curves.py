@@ -9,8 +9,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from trunkline.heads.curves import LearningPoint
 from trunkline.report.charts.canvas import DROPPED, KEPT, LIMIT, drawable, drawing, inline, style
-from trunkline.report.data import FilterPoint, LearningPoint
+from trunkline.report.data import FilterPoint
 
 MOST_TICKS = 8
 

@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from trunkline.drift import BatchDrift
 from trunkline.report.charts.canvas import KEPT, LIMIT, drawing, inline, style
-from trunkline.report.data import BatchDrift
 
 MOST_TICKS = 12
 
