@@ -42,7 +42,7 @@ def test_images_as_json_and_as_a_table(cli: Cli, store: Path, digits_folder: Pat
     assert len(out.read_text().splitlines()) == 8
     said = " ".join(cli("predict", store, "--head", DIGEST, "--images", images).out.split())
     assert "First rows" in said
-    assert "1 images that could not be read" in said
+    assert "1 image that could not be read" in said
     assert "1 not-an-image" in said
 
 

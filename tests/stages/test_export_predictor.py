@@ -198,3 +198,11 @@ def test_an_onnx_backbone_has_to_be_given_and_to_be_the_same(own: Path):
     with pytest.raises(BackboneError, match=r"There is no|does not exist"):
         export_predictor(str(own / "store"), str(own / "p"), backbone=str(own / "net/other.onnx"))
     assert not (own / "p").exists()
+
+
+def test_without_onnx_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Refused before the store is opened: there is none here."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(BackboneError, match=r"pip install 'trunkline\[onnx\]'"):
+        export_predictor(str(tmp_path / "no store"), str(tmp_path / "p"))
+    assert not (tmp_path / "p").exists()

@@ -16,6 +16,7 @@ from trunkline.errors import SpecError
 from trunkline.specs import ColumnsSpec
 from trunkline.stages.predict import predict_rows
 from trunkline.stages.predict_images import predict_images
+from trunkline.wording import counted
 
 OF_ROWS, OF_IMAGES = "Committed rows", "New images"
 SHOWN_BAD = 10
@@ -114,5 +115,9 @@ def _cell(value: Any) -> Any:
 
 
 def _bad(bad: Sequence[Mapping[str, str]]) -> Any:
-    title = f"{len(bad)} images that could not be read" if len(bad) <= SHOWN_BAD else f"The first {SHOWN_BAD} unreadable images"
+    title = (
+        f"{counted(len(bad), 'image')} that could not be read"
+        if len(bad) <= SHOWN_BAD
+        else f"The first {SHOWN_BAD} unreadable images"
+    )
     return show.table(title, ("id", "reason", "detail"), [tuple(each.values()) for each in bad[:SHOWN_BAD]])

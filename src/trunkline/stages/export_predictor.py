@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.backbones.compiled import Compiled, committed_backbone
+from trunkline.backbones.onnx_files import import_onnx
 from trunkline.errors import SpecError
 from trunkline.heads.opening import OpenHead
 from trunkline.locations import Location, storage_errors_in_words
@@ -90,6 +91,7 @@ def export_predictor(
     """
     started = time.monotonic()
     place = _place(out, overwrite)
+    import_onnx()  # refused before images are read
     features, opened = head_of(uri, head, dataset)
     recipe = features.recipe
     _refuse_other_precisions(recipe)
