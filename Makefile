@@ -50,7 +50,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(call install,.[pipeline$(comma)prefect$(comma)onnx$(comma)s3$(comma)dev])
+	$(call install,.[pipeline$(comma)prefect$(comma)onnx$(comma)s3$(comma)kubernetes$(comma)dev])
 	@touch $@
 
 comma := ,
