@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trunkline import environment, images, moments, runtimes
@@ -34,6 +36,9 @@ from trunkline.store.layout import cast
 from trunkline.store.lease import Lease
 
 LEASE_CHECK_SECONDS = 2.0
+EXAMPLES = 3  # of the quarantined images of a shard that are logged
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,18 @@ class ExtractionJob:
 
 @dataclass(frozen=True)
 class ShardReceipt:
-    """What became of a shard: rows by status, quarantined ones by reason; `reused` where it was committed before."""
+    """What became of a shard: rows by status, quarantined ones by reason; `reused` where it was committed before.
+
+    `read_bytes` are of image files, `written_bytes` of features before compression.
+    """
 
     shard: Shard
     statuses: Mapping[str, int]
     reasons: Mapping[str, int]
     timings: Timings
     reused: bool
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 def extract_shard(job: ExtractionJob, shard: Shard) -> ShardReceipt:
@@ -77,7 +87,9 @@ def extract_shard(job: ExtractionJob, shard: Shard) -> ShardReceipt:
     commit = worker.store(block, rows_digest(rows))
     worker.check_lease(at_most_every=0.0)  # who was stopped while it wrote must not commit after a takeover
     if worker.features.commits.create(commit):
-        return receipt(commit, reused=False)
+        made = replace(receipt(commit, reused=False), written_bytes=sum(each.nbytes for each in block.features.values()))
+        _log_commit(made, commit)
+        return made
     _refuse_other_features(worker.features, commit)
     return receipt(commit, reused=True)
 
@@ -95,7 +107,18 @@ def receipt(commit: Commit, *, reused: bool) -> ShardReceipt:
     """The counts of a commit record."""
     statuses = Counter(commit.table["status"].to_pylist())
     reasons = Counter(reason for reason in commit.table["reason"].to_pylist() if reason)
-    return ShardReceipt(commit.shard, dict(statuses), dict(reasons), commit.timings, reused)
+    read = pc.sum(commit.table["size"]).as_py() or 0
+    return ShardReceipt(commit.shard, dict(statuses), dict(reasons), commit.timings, reused, read)
+
+
+def _log_commit(made: ShardReceipt, commit: Commit) -> None:
+    """One line a shard, and one for all of its bad images together."""
+    log.debug("Shard %s is committed: %s, %.1f s of forward passes", made.shard.name, made.statuses, made.timings.forward)
+    bad = made.statuses.get(Status.QUARANTINED, 0)
+    if bad:
+        listed = commit.table.filter(pc.equal(commit.table["status"], Status.QUARANTINED.value)).slice(0, EXAMPLES).to_pylist()
+        examples = "; ".join(f"{each['id']}: {each['reason']}, {each['detail'] or 'no more is known'}" for each in listed)
+        log.info("%d of %d rows of shard %s are quarantined, such as %s", bad, made.shard.rows, made.shard.name, examples)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
 from trunkline.specs import EngineSpec, RunSpec
 from trunkline.stages.effects import Effect, measured, stored
+from trunkline.stages.watched import in_words, watched, watched_shards
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.layout import ArrayLayout
@@ -58,7 +59,13 @@ class ExtractReceipt:
     effects: Sequence[Effect]
     seconds: float
 
+    def in_words(self) -> str:
+        counts = self.counts
+        bad = f"{counts.quarantined:,} quarantined{in_words(self.reasons)}"
+        return f"{self.extracted:,} extracted, {self.reused:,} from before; {counts.ok:,} ok, {bad}, {counts.pending:,} pending"
 
+
+@watched("extract", ExtractReceipt.in_words)
 def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> ExtractReceipt:
     """Extract what is not committed yet.
 
@@ -167,7 +174,8 @@ def bring_up_to_date(
                 local_source=dataset.source.is_local,
             )
             job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
-            fresh = _run(job, todo, cluster, max_bad_fraction, progress)
+            with watched_shards(dataset.name, features.recipe.backbone, len(todo)) as watch:
+                fresh = _run(job, todo, cluster, max_bad_fraction, progress, watch)
         done = features.commits.done()
         features.arrays.seal([shard for shard in shards if shard.name in done])
         features.commits.seal(lambda commit: refuse_strange(commit, manifest))
@@ -200,7 +208,14 @@ def layout_for(
     return ArrayLayout(storage.format, rows, backbone.dims, storage.dtype, storage.compression or "", maps)
 
 
-def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: float, progress: Progress) -> list[ShardReceipt]:
+def _run(
+    job: ExtractionJob,
+    shards: Sequence[Shard],
+    cluster: Cluster,
+    most: float,
+    progress: Progress,
+    watch: Callable[[ShardReceipt], None],
+) -> list[ShardReceipt]:
     """Receipts of the shards this run computed. It stops early for its own bad images; all of them are judged at the end."""
     fresh: list[ShardReceipt] = []
     statuses: Counter[str] = Counter()
@@ -208,6 +223,7 @@ def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: fl
     total, done = sum(shard.rows for shard in shards), 0
     progress(Step("extract", 0, total))
     for each in cluster.executor.map(extract_shard, job, shards):
+        watch(each)
         if each.reused:
             continue
         fresh.append(each)
