@@ -1,4 +1,4 @@
-"""`python -m infra.work_pool`: the work pool and its queues. What is there already is brought to this state.
+"""`python -m infra.work_pool`: the work pool and its queues. A pool that is there keeps its settings, queues get these priorities.
 
 Flow runs start in the folder this is run in: the checkout, or /app in the image.
 """
@@ -6,11 +6,13 @@ Flow runs start in the folder this is run in: the checkout, or /app in the image
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 POOL = "trunkline"
@@ -25,14 +27,15 @@ def base_job_template(folder: Path) -> dict[str, Any]:
 
 
 async def prepare(client: PrefectClient, folder: Path) -> None:
-    """Create or update the pool, then its queues."""
+    """Create the pool where it is missing, then its queues."""
     pool = WorkPoolCreate(
         name=POOL,
         type=ProcessWorker.type,
         base_job_template=base_job_template(folder),
-        description="Runs trunkline's flows; Dask workers do the work.",
+        description="Runs trunkline's flows, a process each; Dask workers do the work.",
     )
-    await client.create_work_pool(pool, overwrite=True)
+    with contextlib.suppress(ObjectAlreadyExists):
+        await client.create_work_pool(pool)
     there = {queue.name: queue for queue in await client.read_work_queues(work_pool_name=POOL)}
     for name, priority in sorted(QUEUES.items(), key=lambda item: -item[1]):  # the last ones first: a taken number moves others
         if name not in there:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -108,22 +108,15 @@ class Stack:
         values = {name: value for name, value in worker.environment.items() if name.startswith(FOR_PEOPLE)}
         return {
             **values,
-            "TRUNKLINE_METRICS_PORT": self.settings.variables.get("TRUNKLINE_METRICS_PORT", ""),
+            "TRUNKLINE_METRICS_PORT": self.settings.variables["TRUNKLINE_METRICS_PORT"],
             "TRUNKLINE_LOG_FORMAT": "text",
             "PREFECT_HOME": str(self.folder.scratch / "people/prefect"),
         }
 
 
-def services(variables: dict[str, str]) -> tuple[compose.Service, ...]:
-    """The services of compose.yaml with these variables, without those whose command this checkout does not have."""
-    return tuple(service for service in compose.read_services(COMPOSE, variables) if _runs(service))
-
-
-def _runs(service: compose.Service) -> bool:
-    commands = CHECKOUT / "src/trunkline/cli"
-    return service.command[0] != "trunkline" or any(
-        f"def {service.command[1]}(" in file.read_text() for file in commands.glob("*.py")
-    )
+def services(variables: Mapping[str, str]) -> tuple[compose.Service, ...]:
+    """The services of compose.yaml with these variables."""
+    return compose.read_services(COMPOSE, variables)
 
 
 def new_settings(folder: Folder, workers: int, usual_ports: bool) -> Settings:
