@@ -11,7 +11,8 @@ from tasks.scan import scan_source
 from tasks.select import select_features
 from trunkline.backbones.resolution import resolve
 from trunkline.specs import RunSpec
-from trunkline.stages.run import RunReceipt, new_run_id
+from trunkline.stages.run import RunReceipt
+from trunkline.stages.watched import new_run_id, watched_run
 
 
 def _run_name() -> str:
@@ -29,9 +30,10 @@ def pipeline(spec: RunSpec) -> RunReceipt:
     """
     resolve(spec)  # an unknown backbone is refused before anything is written
     run_id = new_run_id()
-    scanned = scan_source(spec)
-    extracted = extract_features(spec)
-    selected = select_features(spec)
-    fitted = fit_heads(spec)
-    reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
+    with watched_run(spec.dataset_name, run_id):
+        scanned = scan_source(spec)
+        extracted = extract_features(spec)
+        selected = select_features(spec)
+        fitted = fit_heads(spec)
+        reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
     return RunReceipt(run_id, scanned, extracted, selected, fitted, reported)

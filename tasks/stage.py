@@ -11,10 +11,13 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import State
 
+from tasks.run_log import log_to_runs
 from trunkline.errors import CorruptStore, GoldenMismatch, RunError, StorageError, TooManyBadImages, UserError
 from trunkline.progress import Step
 
 SECONDS_BETWEEN_UPDATES = 2.0
+log_to_runs()
+
 FINAL = (
     UserError,
     TooManyBadImages,

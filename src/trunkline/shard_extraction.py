@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trunkline import environment, moments
@@ -32,6 +34,9 @@ from trunkline.store.lease import Lease
 from trunkline.versions import Values
 
 LEASE_CHECK_SECONDS = 2.0
+EXAMPLES = 3  # of the quarantined images of a shard that are logged
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,36 @@ class ExtractionJob:
 
 @dataclass(frozen=True)
 class ShardReceipt:
-    """What became of a shard: rows by status, quarantined ones by reason; `reused` where it was committed before."""
+    """What became of a shard: rows by status, quarantined ones by reason; `reused` where it was committed before.
+
+    `read_bytes` are of image files, `written_bytes` of features before compression.
+    """
 
     shard: Shard
     statuses: Mapping[str, int]
     reasons: Mapping[str, int]
     timings: Timings
     reused: bool
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 def receipt(commit: Commit, *, reused: bool) -> ShardReceipt:
     """The counts of a commit record."""
     statuses = Counter(commit.table["status"].to_pylist())
     reasons = Counter(reason for reason in commit.table["reason"].to_pylist() if reason)
-    return ShardReceipt(commit.shard, dict(statuses), dict(reasons), commit.timings, reused)
+    read = pc.sum(commit.table["size"]).as_py() or 0
+    return ShardReceipt(commit.shard, dict(statuses), dict(reasons), commit.timings, reused, read)
+
+
+def _log_commit(made: ShardReceipt, commit: Commit) -> None:
+    """One line a shard, and one for all of its bad images together."""
+    log.debug("Shard %s is committed: %s, %.1f s of forward passes", made.shard.name, made.statuses, made.timings.forward)
+    bad = made.statuses.get(Status.QUARANTINED, 0)
+    if bad:
+        listed = commit.table.filter(pc.equal(commit.table["status"], Status.QUARANTINED.value)).slice(0, EXAMPLES).to_pylist()
+        examples = "; ".join(f"{each['id']}: {each['reason']}, {each['detail'] or 'no more is known'}" for each in listed)
+        log.info("%d of %d rows of shard %s are quarantined, such as %s", bad, made.shard.rows, made.shard.name, examples)
 
 
 class _Batch:
@@ -179,7 +200,9 @@ class ShardInProgress:
         commit = recipe.store(block, rows_digest(self._rows))
         recipe.check_lease(at_most_every=0.0)  # who was stopped while it wrote must not commit after a takeover
         if recipe.features.commits.create(commit):
-            return receipt(commit, reused=False)
+            made = replace(receipt(commit, reused=False), written_bytes=sum(each.nbytes for each in self._out.values()))
+            _log_commit(made, commit)
+            return made
         _refuse_other_features(recipe.features, commit)
         return receipt(commit, reused=True)
 

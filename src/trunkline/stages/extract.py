@@ -27,6 +27,7 @@ from trunkline.shards import Shard, plan, remaining, rows_per_shard
 from trunkline.specs import RunSpec
 from trunkline.stages.effects import Effect, measured, stored
 from trunkline.stages.up_to_date import bring_up_to_date, nothing_readable, runtime_for, stop_if_too_bad
+from trunkline.stages.watched import in_words, watched
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
 from trunkline.store.layout import ArrayLayout
@@ -56,7 +57,13 @@ class ExtractReceipt:
     effects: Sequence[Effect]
     seconds: float
 
+    def in_words(self) -> str:
+        counts = self.counts
+        bad = f"{counts.quarantined:,} quarantined{in_words(self.reasons)}"
+        return f"{self.extracted:,} extracted, {self.reused:,} from before; {counts.ok:,} ok, {bad}, {counts.pending:,} pending"
 
+
+@watched("extract", ExtractReceipt.in_words)
 def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> ExtractReceipt:
     """Extract what is not committed yet.
 

@@ -17,6 +17,7 @@ from trunkline.stages.curves import Curves, curves
 from trunkline.stages.fitting import Fitting
 from trunkline.stages.labelled import labelled, notes_of, why_no_head
 from trunkline.stages.select import feature_set_of, masks_of
+from trunkline.stages.watched import watched
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,11 @@ class FitReceipt:
     seconds: float
     curves: Curves = field(default_factory=Curves)
 
+    def in_words(self) -> str:
+        return f"{len(self.heads)} heads, {self.fitted} of them fitted now"
 
+
+@watched("fit", FitReceipt.in_words)
 def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False, cluster: Cluster | None = None) -> FitReceipt:
     """Fit each head on the training split and measure it on the test split; with `only_stored`, leave out those not fitted before.
 

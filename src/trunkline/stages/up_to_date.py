@@ -23,6 +23,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.projection import Projection
 from trunkline.shards import Shard, plan, remaining
 from trunkline.specs import EngineSpec
+from trunkline.stages.watched import watched_shards
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset
 from trunkline.store.lease import Lease, hold
@@ -111,7 +112,8 @@ def bring_all_up_to_date(
             engines = {job.feature_set.uri: job.engine for job in jobs}
             asked = _Units(missing[::-1] if newest_first else missing, enough)
             rows = sum(rows_missing(unit, lacks) for unit in missing)
-            receipts = _run(SharedJob(tuple(jobs)), asked, rows, cluster, max_bad_fraction, progress)
+            watch = [held.enter_context(_watched(dataset, lack, missing)) for lack in lacks]
+            receipts = _run(SharedJob(tuple(jobs)), asked, rows, cluster, max_bad_fraction, progress, watch)
         for target in order:
             _seal(target.features, manifest)
     fresh = {_place(target): _fresh(receipts, number) for number, target in enumerate(order)}
@@ -211,6 +213,14 @@ def _projected(lacks: Sequence[Lack], units: Sequence[Shard]) -> str:
     return "; ".join(str(projection) for projection in projections if projection.rows)
 
 
+@contextlib.contextmanager
+def _watched(dataset: Dataset, lack: Lack, units: Sequence[Shard]) -> Iterator[Callable[[ShardReceipt], None]]:
+    """What is called with each receipt; those of shards that were committed before do not count."""
+    shards = sum(len(lack.shards(unit)) for unit in units)
+    with watched_shards(dataset.name, lack.features.recipe.backbone, shards) as watch:
+        yield lambda shard: None if shard.shard.name in lack.done else watch(shard)
+
+
 def _job(target: Target, lease: Lease, dataset: Dataset, cluster: Cluster, how: EngineSpec) -> ExtractionJob:
     engine = chosen(
         how,
@@ -224,7 +234,13 @@ def _job(target: Target, lease: Lease, dataset: Dataset, cluster: Cluster, how: 
 
 
 def _run(
-    shared: SharedJob, units: Iterable[Shard], rows: int, cluster: Cluster, most: float, progress: Progress
+    shared: SharedJob,
+    units: Iterable[Shard],
+    rows: int,
+    cluster: Cluster,
+    most: float,
+    progress: Progress,
+    watch: Sequence[Callable[[ShardReceipt], None]],
 ) -> list[RowsReceipt]:
     """Receipts of the units. It stops early for the bad images of this run under any recipe; all of them are judged elsewhere."""
     receipts: list[RowsReceipt] = []
@@ -233,8 +249,10 @@ def _run(
     progress(Step("extract", 0, rows))
     for each in cluster.executor.map(extract_rows, shared, units):
         receipts.append(each)
-        for account, shards in zip(accounts, each.receipts, strict=True):
+        for account, seen, shards in zip(accounts, watch, each.receipts, strict=True):
             account.add(shards)
+            for shard in shards:
+                seen(shard)
         bad = max(account.bad for account in accounts)
         done += each.done
         if each.done:

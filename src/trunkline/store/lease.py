@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
@@ -23,6 +24,9 @@ from trunkline.locations import Location
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
+MISSED_BEATS = 3  # in a row, before they are worth a warning
+
+log = logging.getLogger(__name__)
 
 _held_here: set[str] = set()  # tokens of the leases that this process holds now
 
@@ -126,6 +130,7 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
         held = latest(folder)
         if held is not None and not is_free(held):
             if waiting:
+                log.info("Waiting for lease %d on %s, held by process %d on %s", held.number, folder, held.pid, held.host)
                 waiting(held)
                 waiting = None
             if not _goes_stale(held, deadline):
@@ -137,6 +142,8 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
         _held_here.add(mine.token)
         try:
             mine.location.create(mine.to_bytes())
+            if held is not None and not held.released:
+                log.info("Lease %d of process %d on %s is taken over: it is dead or silent", held.number, held.pid, held.host)
             return mine
         except FileExistsError:
             _held_here.discard(mine.token)  # another run was faster; look at it
@@ -187,11 +194,16 @@ def _start_time(pid: int) -> str:
 
 
 def _keep_beating(lease: Lease, stop: threading.Event) -> None:
-    beat = 0
+    beat = missed = 0
     while not stop.wait(HEARTBEAT_SECONDS):
         beat += 1
-        with contextlib.suppress(OSError, TrunklineError):  # the next beat tries again; silence is the signal
+        try:
             current = latest(lease.folder)
             if current is None or current.number != lease.number:
                 return
             lease.location.write(replace(lease, beat=beat).to_bytes())
+            missed = 0
+        except (OSError, TrunklineError) as error:  # the next beat tries again; silence is the signal
+            missed += 1
+            if missed == MISSED_BEATS:
+                log.warning("The heartbeat of lease %d on %s fails again and again: %s", lease.number, lease.folder, error)
