@@ -20,7 +20,7 @@ from trunkline.specs.heads import (
     TreeSpec,
 )
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.loading import build_spec, load_yaml
+from trunkline.specs.loading import build_spec, content_of, load_yaml, validated
 from trunkline.specs.run import Recipe, RunSpec
 from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
 
@@ -55,6 +55,8 @@ __all__ = [
     "TargetSpec",
     "TreeSpec",
     "build_spec",
+    "content_of",
     "digest_of",
     "load_yaml",
+    "validated",
 ]

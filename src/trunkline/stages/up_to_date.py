@@ -41,17 +41,23 @@ class Target:
     backbone: Compiled
     runtime: str = "auto"
 
+    @property
+    def said(self) -> str:
+        """Backbone, layers and pooling in a few words."""
+        recipe = self.features.recipe
+        return f"{recipe.backbone} at {', '.join(recipe.layers)} ({recipe.pooling}, {recipe.precision}, {recipe.dtype})"
+
 
 @dataclass(frozen=True)
 class Made:
     """What was made: for each target the receipts of its new shards; its engine, None where there was nothing to do for it.
 
-    `done` rows were gone through for any target; `stopped` says that `enough` ended it with shards left.
+    `images` were read; `stopped` says that `enough` ended it with shards left.
     """
 
     fresh: Sequence[Sequence[ShardReceipt]]
     engines: Sequence[Engine | None]
-    done: int
+    images: int
     stopped: bool
 
 
@@ -120,7 +126,7 @@ def bring_all_up_to_date(
     return Made(
         fresh=[fresh.get(_place(target), []) for target in targets],
         engines=[engines.get(_place(target)) for target in targets],
-        done=sum(each.done for each in receipts),
+        images=sum(each.images for each in receipts),
         stopped=asked.stopped,
     )
 
