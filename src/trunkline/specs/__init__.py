@@ -1,5 +1,6 @@
 """What a run is asked to do: frozen models that validate, digest, and read and write YAML."""
 
+from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.heads import (
@@ -19,13 +20,14 @@ from trunkline.specs.heads import (
     TreeSpec,
 )
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.loading import build_spec, load_yaml
+from trunkline.specs.loading import build_spec, content_of, load_yaml, validated
 from trunkline.specs.run import Recipe, RunSpec
 from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
 
 __all__ = [
     "HEAD_SPECS",
     "NO_COLUMNS",
+    "BackfillSpec",
     "BoostedSpec",
     "CentroidSpec",
     "ClusterSpec",
@@ -40,6 +42,7 @@ __all__ = [
     "NeighboursSpec",
     "Preparation",
     "Recipe",
+    "RecipeSpec",
     "RidgeSpec",
     "RunSpec",
     "SelectSpec",
@@ -52,6 +55,8 @@ __all__ = [
     "TargetSpec",
     "TreeSpec",
     "build_spec",
+    "content_of",
     "digest_of",
     "load_yaml",
+    "validated",
 ]
