@@ -2,6 +2,7 @@
 
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.filter import SelectSpec
+from trunkline.specs.form import Form
 from trunkline.specs.heads import (
     HEAD_SPECS,
     BoostedSpec,
@@ -33,6 +34,7 @@ __all__ = [
     "Digest",
     "EngineSpec",
     "ForestSpec",
+    "Form",
     "HeadBase",
     "HeadSpec",
     "MlpSpec",

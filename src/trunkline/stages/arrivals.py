@@ -6,16 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from trunkline.errors import SourceError
 from trunkline.locations import Location
 from trunkline.sources.choice import is_glob, parted
-from trunkline.specs import Name, RunSpec
+from trunkline.specs import Form, Name, RunSpec
 from trunkline.store.feature_store import FeatureStore
 
 
-class Arrival(BaseModel):
+class Arrival(Form):
     """Where images have arrived; what an event `trunkline.batch.arrived` carries. Other keys of its payload are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
