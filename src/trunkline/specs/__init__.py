@@ -3,6 +3,7 @@
 from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.filter import SelectSpec
+from trunkline.specs.form import Form
 from trunkline.specs.heads import (
     HEAD_SPECS,
     BoostedSpec,
@@ -35,6 +36,7 @@ __all__ = [
     "Digest",
     "EngineSpec",
     "ForestSpec",
+    "Form",
     "HeadBase",
     "HeadSpec",
     "MlpSpec",

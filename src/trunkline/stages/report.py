@@ -67,7 +67,7 @@ def report(
     progress(Step("report", 0, 1))
     page = render(_data(spec, features, extracted, selected, fitted, seconds))
     place = FeatureStore.open(Location.of(spec.store)).runs / f"{run_id}/report.html"
-    place.write(page.encode())
+    place.write(page.encode(), "text/html; charset=utf-8")
     pointer.write(json.dumps({"key": key, "report": place.uri}).encode())
     progress(Step("report", 1, 1))
     return ReportReceipt(place.uri, cached=False)
@@ -134,9 +134,9 @@ def _data(
     )
 
 
-def quarantined(features: Features) -> list[Quarantined]:
-    """The live quarantined images, in row order."""
-    rows = np.flatnonzero(features.snapshot.statuses() == QUARANTINED)
+def quarantined(features: Features, most: int | None = None) -> list[Quarantined]:
+    """The live quarantined images, in row order; at most so many."""
+    rows = np.flatnonzero(features.snapshot.statuses() == QUARANTINED)[:most]
     return [Quarantined(**row) for row in features.snapshot.table(rows, ("id", "reason", "detail")).to_pylist()]
 
 
