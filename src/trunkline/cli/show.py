@@ -35,6 +35,8 @@ UNITS = {
     "repair": "shards",
     "gc": "objects",
     "retry": "images",
+    "look": "steps",
+    "similar": "rows",
 }
 SECONDS_BETWEEN_LINES = 10.0
 
