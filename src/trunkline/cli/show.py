@@ -36,6 +36,8 @@ UNITS = {
     "gc": "objects",
     "retry": "images",
     "backfill": "images",
+    "look": "steps",
+    "similar": "rows",
 }
 TIMED = {"extract", "backfill"}  # their speed is told
 SECONDS_BETWEEN_LINES = 10.0
