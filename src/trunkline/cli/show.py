@@ -35,6 +35,10 @@ UNITS = {
     "repair": "shards",
     "gc": "objects",
     "retry": "images",
+    "decode": "images",
+    "features": "images",
+    "head": "epochs",
+    "finetune": "images",
 }
 SECONDS_BETWEEN_LINES = 10.0
 

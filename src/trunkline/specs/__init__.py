@@ -2,6 +2,7 @@
 
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.filter import SelectSpec
+from trunkline.specs.finetune import AugmentationSpec, FinetuneSpec
 from trunkline.specs.heads import (
     HEAD_SPECS,
     BoostedSpec,
@@ -19,19 +20,21 @@ from trunkline.specs.heads import (
     TreeSpec,
 )
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.loading import build_spec, load_yaml
+from trunkline.specs.loading import build_spec, load_yaml, read_yaml, validated
 from trunkline.specs.run import Recipe, RunSpec
 from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
 
 __all__ = [
     "HEAD_SPECS",
     "NO_COLUMNS",
+    "AugmentationSpec",
     "BoostedSpec",
     "CentroidSpec",
     "ClusterSpec",
     "ColumnsSpec",
     "Digest",
     "EngineSpec",
+    "FinetuneSpec",
     "ForestSpec",
     "HeadBase",
     "HeadSpec",
@@ -54,4 +57,6 @@ __all__ = [
     "build_spec",
     "digest_of",
     "load_yaml",
+    "read_yaml",
+    "validated",
 ]

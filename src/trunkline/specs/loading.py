@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -11,9 +11,16 @@ from trunkline.errors import SpecError, did_you_mean
 from trunkline.specs.base import Spec
 from trunkline.specs.run import Recipe, RunSpec
 
+Model = TypeVar("Model", bound=Spec)
+
 
 def load_yaml(path: str) -> RunSpec:
     """Read a spec.yaml. Raises SpecError that names the key, its value and the near ones."""
+    return build_spec(read_yaml(path), where=path)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises SpecError where there is none."""
     import yaml
 
     try:
@@ -24,13 +31,18 @@ def load_yaml(path: str) -> RunSpec:
         raise SpecError(f"The spec {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise SpecError(f"The spec {path} holds no mapping of keys to values. `trunkline init` writes one to start from.")
-    return build_spec(content, where=path)
+    return content
 
 
 def build_spec(content: dict[str, Any], where: str) -> RunSpec:
     """Validate; `where` names the origin in the error."""
+    return validated(RunSpec, content, where)
+
+
+def validated(model: type[Model], content: dict[str, Any], where: str) -> Model:
+    """A spec of any kind; `where` names the origin in the error. Raises SpecError."""
     try:
-        return RunSpec.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise SpecError(f"{where}: " + "; ".join(_in_words(dict(problem)) for problem in error.errors())) from error
 
