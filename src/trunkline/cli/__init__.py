@@ -4,6 +4,7 @@ from trunkline.cli import backfilling as backfilling
 from trunkline.cli import commands as commands
 from trunkline.cli import comparing as comparing
 from trunkline.cli import exporting as exporting
+from trunkline.cli import finetuning as finetuning
 from trunkline.cli import looking as looking
 from trunkline.cli import maintenance as maintenance
 from trunkline.cli import monitoring as monitoring

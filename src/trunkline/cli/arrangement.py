@@ -7,6 +7,7 @@ import typer
 PANELS = {
     "From images to features": ("init", "plan", "run"),
     "The stages of a run": ("scan", "extract", "backfill", "select", "fit", "report"),
+    "Adapting a backbone": ("finetune",),
     "Looking": ("status", "compare", "look", "similar", "quarantine", "audit", "backbones"),
     "Using what was fitted": ("predict", "export"),
     "Looking after a store": ("verify", "retry-quarantine", "unlock", "gc", "purge"),

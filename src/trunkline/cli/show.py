@@ -38,6 +38,10 @@ UNITS = {
     "backfill": "images",
     "look": "steps",
     "similar": "rows",
+    "decode": "images",
+    "features": "images",
+    "head": "epochs",
+    "finetune": "images",
 }
 TIMED = {"extract", "backfill"}  # their speed is told
 SECONDS_BETWEEN_LINES = 10.0

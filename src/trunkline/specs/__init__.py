@@ -3,6 +3,7 @@
 from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.filter import SelectSpec
+from trunkline.specs.finetune import AugmentationSpec, FinetuneSpec
 from trunkline.specs.form import Form
 from trunkline.specs.heads import (
     HEAD_SPECS,
@@ -28,6 +29,7 @@ from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
 __all__ = [
     "HEAD_SPECS",
     "NO_COLUMNS",
+    "AugmentationSpec",
     "BackfillSpec",
     "BoostedSpec",
     "CentroidSpec",
@@ -35,6 +37,7 @@ __all__ = [
     "ColumnsSpec",
     "Digest",
     "EngineSpec",
+    "FinetuneSpec",
     "ForestSpec",
     "Form",
     "HeadBase",
