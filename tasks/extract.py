@@ -4,7 +4,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 
 from tasks.stage import STAGE, ProgressArtifact
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.specs import RunSpec
 from trunkline.stages.extract import ExtractReceipt, extract
 

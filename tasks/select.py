@@ -3,7 +3,7 @@
 from prefect import get_run_logger, task
 
 from tasks.stage import STAGE
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.specs import RunSpec
 from trunkline.stages.select import SelectReceipt, select
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trunkline import environment, images, moments, runtimes
+from trunkline import calls, environment, images, moments, runtimes
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, feature_digest, rows_digest
 from trunkline.engine import Budget, Engine
@@ -151,6 +151,7 @@ class _Worker:
         return ThreadPoolExecutor(self.job.engine.readers, "reader")
 
     def check_lease(self, at_most_every: float = LEASE_CHECK_SECONDS) -> None:
+        calls.check_ended()
         now = time.monotonic()
         if now - self._lease_checked >= at_most_every:
             self.job.lease.check()
@@ -213,6 +214,7 @@ class _Worker:
             return 0.0
         self.check_lease()
         with self._turn:
+            calls.check_ended()  # again: another shard's batch may have had its turn before
             started = time.perf_counter()
             for layer, values in self.runtime.run(batch.padded()).items():
                 out[layer][batch.numbers] = cast(values[: len(batch.numbers)], self.features.layout.dtype)

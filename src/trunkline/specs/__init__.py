@@ -1,6 +1,7 @@
 """What a run is asked to do: frozen models that validate, digest, and read and write YAML."""
 
 from trunkline.specs.base import Digest, Name, Spec, digest_of
+from trunkline.specs.cluster import ClusterSpec, KubernetesSpec, TlsSpec
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.heads import (
     HEAD_SPECS,
@@ -19,9 +20,9 @@ from trunkline.specs.heads import (
     TreeSpec,
 )
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.loading import build_spec, load_yaml
+from trunkline.specs.loading import build_spec, built, load_yaml
 from trunkline.specs.run import Recipe, RunSpec
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
 
 __all__ = [
     "HEAD_SPECS",
@@ -35,6 +36,7 @@ __all__ = [
     "ForestSpec",
     "HeadBase",
     "HeadSpec",
+    "KubernetesSpec",
     "MlpSpec",
     "Name",
     "NeighboursSpec",
@@ -50,8 +52,10 @@ __all__ = [
     "SvmSpec",
     "TargetKind",
     "TargetSpec",
+    "TlsSpec",
     "TreeSpec",
     "build_spec",
+    "built",
     "digest_of",
     "load_yaml",
 ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from trunkline.errors import SpecError, did_you_mean
 from trunkline.specs.base import Spec
 from trunkline.specs.run import Recipe, RunSpec
+
+Said = TypeVar("Said", bound=Spec)
 
 
 def load_yaml(path: str) -> RunSpec:
@@ -29,8 +31,13 @@ def load_yaml(path: str) -> RunSpec:
 
 def build_spec(content: dict[str, Any], where: str) -> RunSpec:
     """Validate; `where` names the origin in the error."""
+    return built(RunSpec, content, where)
+
+
+def built(model: type[Said], content: dict[str, Any], where: str) -> Said:
+    """A spec of any kind. Raises SpecError in words."""
     try:
-        return RunSpec.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         raise SpecError(f"{where}: " + "; ".join(_in_words(dict(problem)) for problem in error.errors())) from error
 
@@ -44,6 +51,8 @@ def _in_words(problem: dict[str, Any]) -> str:
     if not key:  # two settings that do not go together
         return str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
+    if problem["type"] == "value_error" and isinstance(given, dict | BaseModel):  # settings of one part that do not go together
+        return f"{key!r}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{key!r} is {given!r}: {problem['msg'].removeprefix('Value error, ').lower()}"
 
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from trunkline.specs.base import Digest, Name, Spec
+from trunkline.specs.cluster import ClusterSpec
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.heads import HEAD_SPECS, ForestSpec, HeadSpec, RidgeSpec, SoftmaxSpec, TargetSpec
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
 
 
 class RunSpec(Spec):

@@ -15,7 +15,9 @@ from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.resolution import order_of, resolve
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
+from trunkline.clusters.admission import admitted
+from trunkline.clusters.surroundings import SCRATCH_BYTES, Needs
 from trunkline.engine import GPU_BATCH, Engine, chosen
 from trunkline.errors import DataError, StoreError, TooManyBadImages
 from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
@@ -111,7 +113,7 @@ def refuse_what_does_not_fit(
     """
     projection = Projection.of(layout, sum(shard.rows for shard in missing), root)
     projection.refuse_what_does_not_fit(ignore_free_space=spec.storage.ignore_free_space)
-    if cluster.kind in ("inline", "local", "cuda"):
+    if cluster.is_here:
         WorkerMemory.of(layout, backbone).refuse_what_does_not_fit(cluster.workers)
     if cluster.kind in ("inline", "local"):
         runtimes.refuse_what_cannot_run(runtime_for(spec.runtime, backbone, cluster), backbone)
@@ -167,7 +169,9 @@ def bring_up_to_date(
                 local_source=dataset.source.is_local,
             )
             job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
-            fresh = _run(job, todo, cluster, max_bad_fraction, progress)
+            progress(Step("extract", 0, None, "looking at the workers"))
+            with admitted(cluster.executor, _needs(job, dataset, cluster)):
+                fresh = _run(job, todo, cluster, max_bad_fraction, progress)
         done = features.commits.done()
         features.arrays.seal([shard for shard in shards if shard.name in done])
         features.commits.seal(lambda commit: refuse_strange(commit, manifest))
@@ -198,6 +202,19 @@ def layout_for(
         rows = rows_per_shard(images, np.dtype(storage.dtype).itemsize * max(backbone.dims.values()), seconds, cluster.workers)
     maps = {layer: shape for layer, shape in backbone.shapes.items() if len(shape) > 1}
     return ArrayLayout(storage.format, rows, backbone.dims, storage.dtype, storage.compression or "", maps)
+
+
+def _needs(job: ExtractionJob, dataset: Dataset, cluster: Cluster) -> Needs:
+    """What a worker must have before its first shard."""
+    return Needs(
+        runtime=job.engine.runtime,
+        features=job.feature_set,
+        lease=job.lease,
+        backbone=job.backbone,
+        dataset=dataset.location if dataset.source.is_local else None,
+        gpu=cluster.on_gpus and job.engine.runtime == "tensorflow",
+        scratch=SCRATCH_BYTES,
+    )
 
 
 def _run(job: ExtractionJob, shards: Sequence[Shard], cluster: Cluster, most: float, progress: Progress) -> list[ShardReceipt]:
@@ -275,7 +292,7 @@ def _account(features: FeatureSet, manifest: Manifest) -> Account:
 
 
 def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:
-    return cluster.kind == "cuda" and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
+    return cluster.on_gpus and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
 
 
 def runtime_for(asked: str, backbone: Compiled, cluster: Cluster) -> str:
@@ -284,9 +301,7 @@ def runtime_for(asked: str, backbone: Compiled, cluster: Cluster) -> str:
         return asked
     if backbone.precision == "mixed_float16":
         return "tensorflow"
-    return (
-        "tensorflow" if cluster.kind == "cuda" and backbone.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
-    )
+    return "tensorflow" if cluster.on_gpus and backbone.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
 
 
 def refuse_private_storage(root: Location, cluster: Cluster) -> None:

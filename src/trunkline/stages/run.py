@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.backbones.resolution import resolve
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.progress import Progress, silent
 from trunkline.specs import RunSpec
