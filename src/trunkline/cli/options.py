@@ -12,7 +12,7 @@ import typer
 
 from trunkline.errors import SpecError
 from trunkline.locations import Location
-from trunkline.specs import ColumnsSpec, RunSpec, build_spec, load_yaml
+from trunkline.specs import ColumnsSpec, RunSpec, TlsSpec, build_spec, load_yaml
 from trunkline.store.feature_store import FeatureStore
 
 WHAT, TABLES, WHERE, EXTRACTION, HEADS = "What", "Columns of tables", "Where", "Extraction", "Filter and heads"
@@ -25,6 +25,7 @@ class Option:
     type: Any
     panel: str
     place: tuple[str, ...]
+    default: Any = None  # where a command has another than the spec
 
     @property
     def annotation(self) -> Any:
@@ -35,7 +36,7 @@ class Option:
         for key in self.place[:-1]:
             model = model.model_fields[key].annotation
         field = model.model_fields[self.place[-1]]
-        default = field.default
+        default = self.default or field.default
         if default in (None, ()) or field.is_required():
             return str(field.description)
         if isinstance(default, tuple):
@@ -43,6 +44,16 @@ class Option:
         return f"{field.description} [dim]\\[default: {default}][/dim]"
 
 
+CLUSTER_OPTIONS: Mapping[str, Option] = {
+    "cluster": Option(str, WHERE, ("cluster", "kind")),
+    "workers": Option(int, WHERE, ("cluster", "workers")),
+    "minimum_workers": Option(int, WHERE, ("cluster", "minimum")),
+    "address": Option(str, WHERE, ("cluster", "address")),
+    **{f"tls_{name}": Option(str, WHERE, ("cluster", "tls", name)) for name in TlsSpec.model_fields},
+    "image": Option(str, WHERE, ("cluster", "kubernetes", "image")),
+    "namespace": Option(str, WHERE, ("cluster", "kubernetes", "namespace")),
+    "patience": Option(float, WHERE, ("cluster", "patience")),
+}
 _OPTIONS: Mapping[str, Option] = {
     "source": Option(str, WHAT, ("source",)),
     "store": Option(str, WHAT, ("store",)),
@@ -54,9 +65,7 @@ _OPTIONS: Mapping[str, Option] = {
     "ignore_free_space": Option(bool, WHERE, ("storage", "ignore_free_space")),
     "compression": Option(str, WHERE, ("storage", "compression")),
     "dtype": Option(str, EXTRACTION, ("storage", "dtype")),
-    "cluster": Option(str, WHERE, ("cluster", "kind")),
-    "workers": Option(int, WHERE, ("cluster", "workers")),
-    "address": Option(str, WHERE, ("cluster", "address")),
+    **CLUSTER_OPTIONS,
     "backbone": Option(str, EXTRACTION, ("backbone",)),
     "layer": Option(list[str], EXTRACTION, ("layers",)),
     "weights": Option(str, EXTRACTION, ("weights",)),
@@ -110,16 +119,11 @@ def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
 def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
     """The spec file with the options laid over it. Raises SpecError for what does not validate."""
     content: dict[str, Any] = load_yaml(spec_file).model_dump(mode="json") if spec_file else {}
-    for name, option in _OPTIONS.items():
-        value = options[name]
-        if value is not None:
-            _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
+    laid_over(content, options, _OPTIONS)
     if options["threshold"] is not None or options["quantile"] is not None:
         rules = {"threshold", "quantile", "relative_threshold"}
         for other in rules - {name for name in rules if options.get(name) is not None}:
             content["select"].pop(other, None)  # the option says how much variance is enough, instead of the file
-    if options["address"] and not options["cluster"]:
-        _put(content, ("cluster", "kind"), "address")
     if "store" not in content:
         raise SpecError(
             "Where should features go? Give --store DIR (and --source DIR), or a spec.yaml; `trunkline init` writes one."
@@ -127,6 +131,17 @@ def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
     if "source" not in content:
         content |= _bound(content["store"], content.get("dataset"), content.get("columns", {}))
     return build_spec(content, where=spec_file or "The options")
+
+
+def laid_over(content: dict[str, Any], options: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
+    """The content, changed by those of the known options that were given; an address alone is enough to mean a scheduler."""
+    for name, option in known.items():
+        value = options[name]
+        if value is not None:
+            _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
+    if options["address"] and not options["cluster"]:
+        _put(content, ("cluster", "kind"), "address")
+    return content
 
 
 def _put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:

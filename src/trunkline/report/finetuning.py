@@ -8,7 +8,7 @@ from trunkline.finetuning.history import PHASES, Epoch
 from trunkline.metrics import AnyMetrics, Metrics
 from trunkline.metrics.names import in_words
 from trunkline.report.charts.training import losses_by_epoch, score_by_epoch
-from trunkline.report.page import environment, policy
+from trunkline.report.templates import environment, policy
 
 
 def render(name: str, history: Sequence[Epoch], best: Epoch, metrics: AnyMetrics | None, classes: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
+from trunkline.specs.cluster import ClusterSpec, KubernetesSpec, TlsSpec
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.finetune import AugmentationSpec, FinetuneSpec
 from trunkline.specs.form import Form
@@ -24,7 +25,7 @@ from trunkline.specs.heads import (
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
 from trunkline.specs.loading import build_spec, content_of, load_yaml, validated
 from trunkline.specs.run import Recipe, RunSpec
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
 
 __all__ = [
     "HEAD_SPECS",
@@ -42,6 +43,7 @@ __all__ = [
     "Form",
     "HeadBase",
     "HeadSpec",
+    "KubernetesSpec",
     "MlpSpec",
     "Name",
     "NeighboursSpec",
@@ -58,6 +60,7 @@ __all__ = [
     "SvmSpec",
     "TargetKind",
     "TargetSpec",
+    "TlsSpec",
     "TreeSpec",
     "build_spec",
     "content_of",
