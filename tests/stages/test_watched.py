@@ -14,7 +14,7 @@ from trunkline.extraction import ShardReceipt
 from trunkline.logs import current
 from trunkline.shards import Shard
 from trunkline.specs import RunSpec
-from trunkline.stages.watched import watched, watched_run, watched_shards
+from trunkline.stages.watched import OUTCOMES, watched, watched_run, watched_shards
 from trunkline.telemetry import counting
 from trunkline.telemetry.folder import collect
 from trunkline.telemetry.names import parsed
@@ -59,7 +59,7 @@ def test_runs_are_counted_by_how_they_end(
     else:
         with pytest.raises(error, match="on purpose"):
             end(error)
-    assert figures(metrics, "runs_total") == {outcome: 1.0}
+    assert figures(metrics, "runs_total") == {**dict.fromkeys(OUTCOMES, 0.0), outcome: 1.0}
     assert figures(metrics, "runs_active") == {"": 0.0}
     assert len(figures(metrics, "last_success_timestamp_seconds")) == (error is None)
     assert caplog.messages[0] == "Run r1 of photos starts"
