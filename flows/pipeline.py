@@ -13,7 +13,8 @@ from tasks.scan import scan_source
 from tasks.select import select_features
 from trunkline.backbones.resolution import resolve
 from trunkline.specs import RunSpec
-from trunkline.stages.run import RunReceipt, new_run_id
+from trunkline.stages.run import RunReceipt
+from trunkline.stages.watched import new_run_id, watched_run
 
 
 @flow(name="pipeline", flow_run_name=planned_name, persist_result=False)
@@ -27,11 +28,12 @@ def pipeline(spec: RunSpec, refit: bool = False) -> RunReceipt:
     """
     resolve(spec)  # an unknown backbone is refused before anything is written
     run_id = new_run_id()
-    scanned = scan_source(spec)
-    rename_run(known_name(spec, scanned))
-    extracted = extract_features(spec)
-    selected = select_features(spec, refit)
-    fitted = fit_heads(spec)
-    reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
+    with watched_run(spec.dataset_name, run_id):
+        scanned = scan_source(spec)
+        rename_run(known_name(spec, scanned))
+        extracted = extract_features(spec)
+        selected = select_features(spec, refit)
+        fitted = fit_heads(spec)
+        reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
     rename_run(done_name(spec, scanned, extracted))
     return RunReceipt(run_id, scanned, extracted, selected, fitted, reported)

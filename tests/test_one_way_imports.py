@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 HEAVY = {"tensorflow", "keras", "openvino", "torch", "xgboost", "dask", "distributed", "sklearn", "dask_cuda", "skops"}
-ABOUT = {"trunkline.runtimes.openvino": {"openvino"}}
+ABOUT = {"trunkline.runtimes.openvino": {"openvino"}, "trunkline.logs.forwarding": {"distributed"}}
 # who may not import whom, by the start of the module's name
 WALLS = [
     ("trunkline.store", ("trunkline.stages", "trunkline.cli", "trunkline.reader", "trunkline.fan_out", "trunkline.heads")),

@@ -79,6 +79,8 @@ class Cluster:
     def _dask(self, cluster: Any, workers: int | None) -> Executor:
         from distributed import Client
 
+        from trunkline.logs.forwarding import follow_workers
+
         if cluster is not None:
             self._resources.enter_context(cluster)
         try:
@@ -88,6 +90,7 @@ class Cluster:
                 f"No Dask scheduler answers at {self.spec.address} ({error}). Check the address and that it runs, "
                 "then start the same command again."
             ) from error
+        follow_workers(client)
         workers = workers or len(workers_of(client))
         if not workers:
             raise RunError(f"The Dask scheduler {client.scheduler.address} has no workers. Start some, then start this again.")

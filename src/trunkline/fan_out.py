@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from trunkline.errors import RunError
+from trunkline.logs import carried
 
 Job = TypeVar("Job")
 Item = TypeVar("Item")
@@ -49,6 +50,7 @@ class SerialExecutor:
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
+        function = carried(function)
         for item in items:
             yield function(job, item)
 
@@ -71,7 +73,7 @@ class DaskExecutor:
         from distributed import as_completed
         from distributed.client import ClosedClientError
 
-        address = self.client.scheduler.address
+        address, function = self.client.scheduler.address, carried(function)
         waiting, lost = iter(items), Counter[Any]()
         running: dict[Any, Item] = {}
         done = as_completed(loop=self.client.loop)

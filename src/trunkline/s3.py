@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import random
 import secrets
@@ -34,6 +35,8 @@ CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 BROKEN_OFF = (ClientPayloadError, ResponseStreamingError, IncompleteReadError, AioReadTimeoutError, ResponseParserError)
 
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 class ObjectStorage(S3FileSystem):  # type: ignore[misc]
@@ -128,9 +131,11 @@ async def _tried_again(call: Callable[[], Awaitable[Answer]]) -> Answer:
         except BROKEN_OFF:
             if attempt == BROKEN_OFF_ATTEMPTS - 1:
                 raise
+            log.info("An answer of S3 broke off; asking again")
         except OSError as error:
             if attempt == BROKEN_OFF_ATTEMPTS - 1 or _code(error) not in CONFLICTS:
                 raise
+            log.info("Conditional writes met on S3 (%s); writing again", _code(error))
         await asyncio.sleep(random.uniform(0.5, 1) * FIRST_PAUSE_SECONDS * 2**attempt)
     raise AssertionError("unreachable")
 

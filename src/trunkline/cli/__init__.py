@@ -4,6 +4,7 @@ from trunkline.cli import commands as commands
 from trunkline.cli import comparing as comparing
 from trunkline.cli import exporting as exporting
 from trunkline.cli import maintenance as maintenance
+from trunkline.cli import monitoring as monitoring
 from trunkline.cli import planning as planning
 from trunkline.cli import predicting as predicting
 from trunkline.cli import purging as purging

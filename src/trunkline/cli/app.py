@@ -5,8 +5,9 @@ Exit codes: 0 done, 2 the user has to change something, 1 the run failed and can
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -14,8 +15,12 @@ from rich.markup import escape
 
 from trunkline.cli import show
 from trunkline.errors import TrunklineError
+from trunkline.logs import setup as logs
 
 INTERRUPTED = 130
+WIDE = 10_000  # columns, where each line becomes a record
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="Turn folders, tables and buckets of images into features that ML teams can read, and keep them up to date.",
@@ -34,18 +39,34 @@ StorePath = Annotated[str, typer.Argument(metavar="STORE", help="Root of a featu
 def main() -> None:
     """Run the command line; a user's mistake is one message, never a traceback."""
     try:
+        logs.configure()
+        if logs.is_json():
+            err.file, err.width = cast(IO[str], logs.LinesAsRecords(log)), WIDE
         app()
     except TrunklineError as error:
-        err.print(f"[bold red]Error:[/bold red] {escape(show.plain(str(error)))}", soft_wrap=True, highlight=False)
+        _complain(error)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # Typer's own answer to Ctrl-C says nothing
             err.print("Interrupted. What was committed is kept: start the same command again to go on.")
         raise
+    except Exception:
+        if not isinstance(err.file, logs.LinesAsRecords):
+            raise
+        log.exception("This should not have happened")
+        sys.exit(1)
+
+
+def _complain(error: TrunklineError) -> None:
+    if isinstance(err.file, logs.LinesAsRecords):
+        log.error("%s", show.plain(str(error)), extra={"error": type(error).__name__})
+        return
+    err.print(f"[bold red]Error:[/bold red] {escape(show.plain(str(error)))}", soft_wrap=True, highlight=False)
 
 
 def out(summary: dict[str, Any], as_json: bool, drawn: Any) -> None:
     """People read the table on stdout; with --json it goes to stderr and stdout holds the object alone."""
-    (err if as_json else Console()).print(drawn, crop=False)
+    if not (as_json and isinstance(err.file, logs.LinesAsRecords)):
+        (err if as_json else Console()).print(drawn, crop=False)
     if as_json:
         show.json_line(summary)

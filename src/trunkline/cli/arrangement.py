@@ -10,6 +10,7 @@ PANELS = {
     "Looking": ("status", "compare", "quarantine", "audit", "backbones"),
     "Using what was fitted": ("predict", "export"),
     "Looking after a store": ("verify", "retry-quarantine", "unlock", "gc", "purge"),
+    "Watching": ("metrics",),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,14 +62,26 @@ def load(name: str, compiled: Compiled, threads: int) -> Runtime:
     GoldenMismatch : it does not compute what the reference computed.
     SpecError : no such runtime, or not for this network or in this precision on this machine.
     """
-    refuse_what_cannot_run(name, compiled)
+    return load_each([(name, compiled)], threads)[0]
+
+
+def load_each(wanted: Sequence[tuple[str, Compiled]], threads: int) -> list[Runtime]:
+    """The runtimes for these backbones, as `load` gives each; others that were loaded are dropped, so memory holds these alone."""
+    for name, compiled in wanted:
+        refuse_what_cannot_run(name, compiled)
     with _loading:
-        key = (name, compiled.location.uri, compiled.precision)
-        if key not in _loaded:
-            runtime = RUNTIMES[name](compiled, threads)
-            pixels = golden_pixels(compiled.size, compiled.batch).astype(compiled.pixels)
-            computed = in_batches(runtime.run, pixels, compiled.batch)
-            check(computed, compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
-            _loaded.clear()  # one backbone at a time in memory
-            _loaded[key] = runtime
-        return _loaded[key]
+        keys = [(name, compiled.location.uri, compiled.precision) for name, compiled in wanted]
+        for other in _loaded.keys() - set(keys):
+            del _loaded[other]
+        for key, (name, compiled) in zip(keys, wanted, strict=True):
+            if key not in _loaded:
+                _loaded[key] = _checked(name, compiled, threads)
+        return [_loaded[key] for key in keys]
+
+
+def _checked(name: str, compiled: Compiled, threads: int) -> Runtime:
+    runtime = RUNTIMES[name](compiled, threads)
+    pixels = golden_pixels(compiled.size, compiled.batch).astype(compiled.pixels)
+    computed = in_batches(runtime.run, pixels, compiled.batch)
+    check(computed, compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
+    return runtime

@@ -30,6 +30,7 @@ from trunkline.stages.fit import FitReceipt
 from trunkline.stages.mistakes import mistakes_of
 from trunkline.stages.select import SelectReceipt, feature_set_of
 from trunkline.stages.view import pictures_of, view_of
+from trunkline.stages.watched import watched
 from trunkline.store.feature_store import FeatureStore
 
 
@@ -40,7 +41,11 @@ class ReportReceipt:
     report: str
     cached: bool
 
+    def in_words(self) -> str:
+        return f"{self.report}, {'made before' if self.cached else 'made now'}"
 
+
+@watched("report", ReportReceipt.in_words)
 def report(
     spec: RunSpec,
     run_id: str,

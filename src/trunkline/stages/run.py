@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from trunkline.backbones.resolution import resolve
@@ -18,6 +16,8 @@ from trunkline.stages.fit import FitReceipt, fit
 from trunkline.stages.report import ReportReceipt, report
 from trunkline.stages.scan import ScanReceipt, scan
 from trunkline.stages.select import SelectReceipt, select
+from trunkline.stages.watched import new_run_id as new_run_id
+from trunkline.stages.watched import watched_run
 from trunkline.store.feature_store import FeatureStore
 
 
@@ -72,13 +72,15 @@ def run(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> RunRece
     """All stages over one store. Raises what the stages raise; starting it again resumes it."""
     resolve(spec)  # an unknown backbone is refused before anything is written
     run_id = new_run_id()
-    scanned = scan(spec, progress)
-    extracted = extract(spec, cluster, progress)
-    selected = select(spec, progress=progress, cluster=cluster)
-    fitted = fit(spec, progress, cluster=cluster)
-    reported = report(spec, run_id, extracted, selected, fitted, stage_seconds(scanned, extracted, selected, fitted), progress)
-    receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
-    record(spec, receipt)
+    with watched_run(spec.dataset_name, run_id):
+        scanned = scan(spec, progress)
+        extracted = extract(spec, cluster, progress)
+        selected = select(spec, progress=progress, cluster=cluster)
+        fitted = fit(spec, progress, cluster=cluster)
+        seconds = stage_seconds(scanned, extracted, selected, fitted)
+        reported = report(spec, run_id, extracted, selected, fitted, seconds, progress)
+        receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
+        record(spec, receipt)
     return receipt
 
 
@@ -86,11 +88,6 @@ def record(spec: RunSpec, receipt: RunReceipt) -> None:
     """Write `runs/<run-id>/metrics.json`: the spec and the summary."""
     place = FeatureStore.open(Location.of(spec.store)).runs / f"{receipt.run_id}/metrics.json"
     place.write(json.dumps({"spec": spec.model_dump(mode="json"), **receipt.summary()}, indent=2).encode())
-
-
-def new_run_id() -> str:
-    """Sorts by time: UTC to the second, then four random hex digits."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 def stage_seconds(

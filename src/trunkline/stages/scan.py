@@ -16,6 +16,7 @@ from trunkline.locations import Location
 from trunkline.progress import Progress, Step, silent
 from trunkline.sources import Listed, Source, source_of
 from trunkline.specs import RunSpec
+from trunkline.stages.watched import watched
 from trunkline.store.feature_store import Dataset, FeatureStore
 
 TRIES = 5
@@ -45,7 +46,12 @@ class ScanReceipt:
     labels_changed: bool
     seconds: float
 
+    def in_words(self) -> str:
+        counts = (self.added, self.changed, self.renamed, self.removed, self.unchanged)
+        return "{:,} new, {:,} changed, {:,} renamed, {:,} removed, {:,} unchanged".format(*counts)
 
+
+@watched("scan", ScanReceipt.in_words)
 def scan(spec: RunSpec, progress: Progress = silent) -> ScanReceipt:
     """Append what is new to the dataset's manifest.
 

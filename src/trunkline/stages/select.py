@@ -21,6 +21,7 @@ from trunkline.specs import RunSpec, SelectSpec
 from trunkline.stages.batch_moments import batch_moments, merged, training_rows
 from trunkline.stages.drifts import Measured, measured, measured_since
 from trunkline.stages.duplicates import DuplicateSearch
+from trunkline.stages.watched import watched
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
 from trunkline.variance_filter import fit_layer
@@ -55,6 +56,9 @@ class SelectReceipt:
     drift: tuple[BatchDrift, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def in_words(self) -> str:
+        return f"{self.kept:,} of {self.dim:,} features kept, {'pinned before' if self.cached else 'fitted now'}"
+
 
 def feature_set_of(spec: RunSpec) -> Features:
     """The feature set that a spec names. Raises StoreError where it does not exist yet."""
@@ -68,6 +72,7 @@ def masks_of(spec: RunSpec, features: Features) -> Location:
     return store.beside("masks", features.feature_set) / spec.select.digest()
 
 
+@watched("select", SelectReceipt.in_words)
 def select(spec: RunSpec, refit: bool = False, progress: Progress = silent, cluster: Cluster | None = None) -> SelectReceipt:
     """Fit the variance filter on the training rows, or return the pinned mask; and compare each batch with the rows it was fitted on.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,8 +25,12 @@ from trunkline.locations import Location
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
+MISSED_BEATS = 3  # in a row, before they are worth a warning
+
+log = logging.getLogger(__name__)
 
 _held_here: set[str] = set()  # tokens of the leases that this process holds now
+_patience: ContextVar[float] = ContextVar("patience", default=STALE_SECONDS + HEARTBEAT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -72,21 +78,22 @@ def latest(folder: Location) -> Lease | None:
 
 @contextlib.contextmanager
 def hold(
-    folder: Location, wait_seconds: float = STALE_SECONDS + HEARTBEAT_SECONDS, waiting: Callable[[Lease], None] | None = None
+    folder: Location, wait_seconds: float | None = None, waiting: Callable[[Lease], None] | None = None
 ) -> Iterator[Lease]:
     """Take the lease, keep its heartbeat, release it at the end.
 
     Parameters
     ----------
     folder : `leases/` of a feature set.
-    wait_seconds : how long to watch another holder before giving up; a dead one is noticed on the way.
+    wait_seconds : how long to watch another holder before giving up; a dead one is noticed on the way. 35 s by default, and within
+        `patient` for as long as it lives.
     waiting : called once with the holder, before the wait.
 
     Raises
     ------
     LeaseHeld : another run is alive.
     """
-    lease = _take(folder, wait_seconds, waiting)
+    lease = _take(folder, _patience.get() if wait_seconds is None else wait_seconds, waiting)
     stop = threading.Event()
     pulse = threading.Thread(target=_keep_beating, args=(lease, stop), name="lease-heartbeat", daemon=True)
     pulse.start()
@@ -101,6 +108,16 @@ def hold(
             current = latest(folder)
             if current and current.number == lease.number:
                 lease.location.write(replace(current, released=True).to_bytes())
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """Within, `hold` waits for another holder as long as it lives: what it does need not be done twice."""
+    before = _patience.set(float("inf"))
+    try:
+        yield
+    finally:
+        _patience.reset(before)
 
 
 def release(folder: Location) -> Lease | None:
@@ -126,6 +143,7 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
         held = latest(folder)
         if held is not None and not is_free(held):
             if waiting:
+                log.info("Waiting for lease %d on %s, held by process %d on %s", held.number, folder, held.pid, held.host)
                 waiting(held)
                 waiting = None
             if not _goes_stale(held, deadline):
@@ -137,6 +155,8 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
         _held_here.add(mine.token)
         try:
             mine.location.create(mine.to_bytes())
+            if held is not None and not held.released:
+                log.info("Lease %d of process %d on %s is taken over: it is dead or silent", held.number, held.pid, held.host)
             return mine
         except FileExistsError:
             _held_here.discard(mine.token)  # another run was faster; look at it
@@ -187,11 +207,16 @@ def _start_time(pid: int) -> str:
 
 
 def _keep_beating(lease: Lease, stop: threading.Event) -> None:
-    beat = 0
+    beat = missed = 0
     while not stop.wait(HEARTBEAT_SECONDS):
         beat += 1
-        with contextlib.suppress(OSError, TrunklineError):  # the next beat tries again; silence is the signal
+        try:
             current = latest(lease.folder)
             if current is None or current.number != lease.number:
                 return
             lease.location.write(replace(lease, beat=beat).to_bytes())
+            missed = 0
+        except (OSError, TrunklineError) as error:  # the next beat tries again; silence is the signal
+            missed += 1
+            if missed == MISSED_BEATS:
+                log.warning("The heartbeat of lease %d on %s fails again and again: %s", lease.number, lease.folder, error)
