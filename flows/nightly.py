@@ -18,8 +18,9 @@ from trunkline.specs import RunSpec
 from trunkline.stages.arrivals import Arrival, spec_of
 from trunkline.stages.fit import FitReceipt
 from trunkline.stages.pinned import batches_since
-from trunkline.stages.run import RunReceipt, new_run_id
+from trunkline.stages.run import RunReceipt
 from trunkline.stages.select import SelectReceipt
+from trunkline.stages.watched import new_run_id, watched_run
 
 
 def _name() -> str:
@@ -43,13 +44,14 @@ def nightly(spec: RunSpec, arrived: Arrival | None = None) -> RunReceipt:
         spec = spec_of(spec, arrived)
     resolve(spec)
     run_id = new_run_id()
-    scanned = scan_source(spec)
-    rename_run(known_name(spec, scanned))
-    extracted = extract_features(spec)
-    selected = select_features(spec)
-    fitted = heads_as_fitted(spec, selected)
-    predicted = _predict(extracted.feature_set, selected, fitted)
-    reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
+    with watched_run(spec.dataset_name, run_id):
+        scanned = scan_source(spec)
+        rename_run(known_name(spec, scanned))
+        extracted = extract_features(spec)
+        selected = select_features(spec)
+        fitted = heads_as_fitted(spec, selected)
+        predicted = _predict(extracted.feature_set, selected, fitted)
+        reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
     rename_run(done_name(spec, scanned, extracted))
     receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
     if nothing_new(scanned, extracted) and not predicted:

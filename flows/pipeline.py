@@ -35,5 +35,5 @@ def pipeline(spec: RunSpec, refit: bool = False) -> RunReceipt:
         selected = select_features(spec, refit)
         fitted = fit_heads(spec)
         reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
-        rename_run(done_name(spec, scanned, extracted))
+    rename_run(done_name(spec, scanned, extracted))
     return RunReceipt(run_id, scanned, extracted, selected, fitted, reported)

@@ -12,6 +12,7 @@ from prefect.states import Completed, State
 
 from tasks.run_log import log_to_runs
 from trunkline.errors import CorruptStore, GoldenMismatch, RunError, StorageError, TooManyBadImages, UserError
+from trunkline.store.lease import patient
 
 log_to_runs()
 
@@ -43,10 +44,16 @@ def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
 def stage(name: str, run_name: str | Callable[[], str]) -> Callable[[Callable[Given, Receipt]], Callable[Given, Receipt]]:
     """A function that ends with `ended` as a Prefect task; called in a flow, it gives the receipt.
 
-    A stage finds out by itself what is done: the store knows, Prefect does not, so Prefect caches nothing.
+    A stage finds out by itself what is done: the store knows, Prefect does not, so Prefect caches nothing. Where another run is at the
+    same work, it waits for as long as that one lives, and then finds it done.
     """
 
     def made(work: Callable[Given, Receipt]) -> Callable[Given, Receipt]:
+        @wraps(work)
+        def patiently(*args: Given.args, **kwargs: Given.kwargs) -> Receipt:
+            with patient():
+                return work(*args, **kwargs)
+
         as_task = task(
             name=name,
             task_run_name=run_name,
@@ -55,7 +62,7 @@ def stage(name: str, run_name: str | Callable[[], str]) -> Callable[[Callable[Gi
             retry_condition_fn=worth_retrying,
             cache_policy=NO_CACHE,
             persist_result=False,
-        )(work)
+        )(patiently)
 
         @wraps(work)
         def called(*args: Given.args, **kwargs: Given.kwargs) -> Receipt:
