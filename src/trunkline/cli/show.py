@@ -35,6 +35,8 @@ UNITS = {
     "repair": "shards",
     "gc": "objects",
     "retry": "images",
+    "choose": "images",
+    "rank": "cuts",
 }
 SECONDS_BETWEEN_LINES = 10.0
 
