@@ -23,7 +23,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.shards import BLOCK, plan
 from trunkline.sources import Listed
 from trunkline.specs import EngineSpec
-from trunkline.stages.extract import bring_up_to_date
+from trunkline.stages.up_to_date import bring_up_to_date
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.versions import NO_VALUE
 

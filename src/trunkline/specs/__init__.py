@@ -1,5 +1,6 @@
 """What a run is asked to do: frozen models that validate, digest, and read and write YAML."""
 
+from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.heads import (
@@ -26,6 +27,7 @@ from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
 __all__ = [
     "HEAD_SPECS",
     "NO_COLUMNS",
+    "BackfillSpec",
     "BoostedSpec",
     "CentroidSpec",
     "ClusterSpec",
@@ -40,6 +42,7 @@ __all__ = [
     "NeighboursSpec",
     "Preparation",
     "Recipe",
+    "RecipeSpec",
     "RidgeSpec",
     "RunSpec",
     "SelectSpec",

@@ -94,12 +94,7 @@ class RunSpec(Spec):
 
     @model_validator(mode="after")
     def _goes_together(self) -> RunSpec:
-        if self.maps == "kept" and self.pooling != "none":
-            raise ValueError("maps: kept needs pooling: none; a pooled map is a vector")
-        if self.precision == "bf16" and self.runtime == "tensorflow":
-            raise ValueError("precision bf16 runs on openvino; leave runtime out")
-        if self.precision == "mixed_float16" and self.runtime == "openvino":
-            raise ValueError("precision mixed_float16 runs on tensorflow; leave runtime out")
+        refuse_what_does_not_go_together(self.maps, self.pooling, self.precision, self.runtime)
         return self
 
     @property
@@ -111,6 +106,16 @@ class RunSpec(Spec):
         last = parts[-1] if parts else ""
         name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in last).strip("._-")[:64]
         return name or "images"
+
+
+def refuse_what_does_not_go_together(maps: str, pooling: str, precision: str, runtime: str) -> None:
+    """Raises ValueError for settings of a recipe and its runtime that contradict each other."""
+    if maps == "kept" and pooling != "none":
+        raise ValueError("maps: kept needs pooling: none; a pooled map is a vector")
+    if precision == "bf16" and runtime == "tensorflow":
+        raise ValueError("precision bf16 runs on openvino; leave runtime out")
+    if precision == "mixed_float16" and runtime == "openvino":
+        raise ValueError("precision mixed_float16 runs on tensorflow; leave runtime out")
 
 
 def _kind_of(target: Any) -> Any:

@@ -25,10 +25,10 @@ from trunkline.stages.extract import (
     order_for,
     refuse_private_storage,
     refuse_what_does_not_fit,
-    runtime_for,
 )
 from trunkline.stages.preview import Images, Preview, preview
 from trunkline.stages.trial import tried
+from trunkline.stages.up_to_date import runtime_for
 from trunkline.store.arrays import open_arrays
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
