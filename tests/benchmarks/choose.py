@@ -37,9 +37,10 @@ from trunkline.locations import Location
 from trunkline.probing.entries import entries_of
 from trunkline.probing.gathering import gather
 from trunkline.probing.h_score import h_score
+from trunkline.probing.measuring import PIECE
 from trunkline.probing.sample import SAMPLE, draw
 from trunkline.probing.scoring import Pace, Truth, score_cuts, score_network
-from trunkline.progress import silent
+from trunkline.progress import Step, silent
 from trunkline.sources import Listed, source_of
 from trunkline.specs import RunSpec, SoftmaxSpec
 from trunkline.stages.choose import job_for, prepared_networks
@@ -106,7 +107,7 @@ def measured(spec: RunSpec, backbones: str, split: Split) -> tuple[list[Row], li
             networks = prepared_networks([entry], spec, Location.of(folder), cluster, silent)
             ((where, prepared),) = networks
             job = job_for(spec, source_of(spec), [prepared], cluster)
-            found = gather(job, split.images, cluster.executor, 0.0, silent)
+            found = gather(job, split.images, cluster.executor, 0.0, told)
             vectors = found.vectors[0]
             some = {layer: values[split.sampled] for layer, values in vectors.items()}
             truth = Truth(split.labels[split.sampled], split.classes, spec.seed)
@@ -130,6 +131,11 @@ def full_f1(features: NDArray[np.float32], split: Split) -> float:
     return score_of(target, counted(target, split.labels[split.test], head.outputs(features[split.test])))
 
 
+def told(step: Step) -> None:
+    if step.done % (10 * PIECE) == 0:
+        sys.stderr.write(f"{step.done} of {step.total}\n")
+
+
 def say(row: Row) -> None:
     sys.stderr.write(
         f"{row.entry} {row.layer} {row.width} probe {row.probe:.3f} logme {row.logme:.3f} h {row.h_score:.2f} test {row.test:.3f}\n"
@@ -147,11 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbones", default="efficientnet-lite0")
     parser.add_argument("--sample", type=int, default=SAMPLE)
     parser.add_argument("--a-class", type=int, default=None)
+    parser.add_argument("--layer", action="append", default=[], help="only these, of every network")
     parser.add_argument("--cluster", default="inline")
     parser.add_argument("--json", type=Path, default=None)
     asked = parser.parse_args(arguments)
     started = time.monotonic()
-    spec = RunSpec.model_validate({"source": asked.source, "store": "features/", "cluster": {"kind": asked.cluster}})
+    said = {"source": asked.source, "store": "features/", "layers": asked.layer, "cluster": {"kind": asked.cluster}}
+    spec = RunSpec.model_validate(said)
     split = split_of(spec, asked.sample, asked.a_class)
     rows, own = measured(spec, asked.backbones, split)
     out = sys.stdout.write

@@ -28,5 +28,7 @@ def test_it_grows_with_images_widths_networks_and_workers(lite0_recipe: Recipe):
 def test_what_does_not_fit_is_refused_with_what_to_do(lite0_recipe: Recipe):
     networks = [network(lite0_recipe, 1_000)]
     refuse_what_does_not_fit(networks, 2_000, 2, 2**29, available=2**33)
-    with pytest.raises(DataError, match=r"Comparing 1 networks on 2,000 images would hold .* for each of 2 workers\), and 1\.0 GiB"):
+    with pytest.raises(
+        DataError, match=r"Comparing 1 networks on 2,000 images would hold .* for each of 2 workers\), and 1\.0 GiB"
+    ):
         refuse_what_does_not_fit(networks, 2_000, 2, 2**29, available=2**30)

@@ -28,9 +28,18 @@ def test_nothing_is_said_of_what_is_usual():
     ("changes", "sign"),
     [
         ({"grey": np.arange(10) < 6}, "Grey images: red, green and blue are equal in 60% of the sample"),
-        ({"sides": np.full(10, 32)}, "Small images: the median shorter side is 32 pixels, and the networks take 224,.* compare net@128"),
-        ({"cuts": [replace(DEFAULT, dead=0.7)]}, "Dead features: 70% of the 8 features of net at layer are zero in 99% of the images"),
-        ({"networks": [replace(USUAL, marginal=0.3 * MOST)]}, "Low entropy: net takes all these images for few of its 1,000 classes"),
+        (
+            {"sides": np.full(10, 32)},
+            "Small images: the median shorter side is 32 pixels, and the networks take 224,.* compare net@128",
+        ),
+        (
+            {"cuts": [replace(DEFAULT, dead=0.7)]},
+            "Dead features: 70% of the 8 features of net at layer are zero in 99% of the images",
+        ),
+        (
+            {"networks": [replace(USUAL, marginal=0.3 * MOST)]},
+            "Low entropy: net takes all these images for few of its 1,000 classes",
+        ),
         ({"networks": [replace(USUAL, entropy=0.9 * MOST, marginal=MOST)]}, "High entropy: net recognises next to nothing"),
     ],
 )

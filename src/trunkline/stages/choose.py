@@ -33,7 +33,8 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.runtimes import refuse_what_cannot_run
 from trunkline.sources import Source, source_of
 from trunkline.specs import RunSpec
-from trunkline.stages.extract import order_for, runtime_for
+from trunkline.stages.extract import order_for
+from trunkline.stages.up_to_date import runtime_for
 
 PAGE = ".html"
 
