@@ -1,6 +1,7 @@
 """The command line: the same stages without a Prefect server."""
 
 from trunkline.cli import backfilling as backfilling
+from trunkline.cli import choosing as choosing
 from trunkline.cli import commands as commands
 from trunkline.cli import comparing as comparing
 from trunkline.cli import exporting as exporting

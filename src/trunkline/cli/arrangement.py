@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 PANELS = {
-    "From images to features": ("init", "plan", "run"),
+    "From images to features": ("init", "choose", "plan", "run"),
     "The stages of a run": ("scan", "extract", "backfill", "select", "fit", "report"),
     "Adapting a backbone": ("finetune",),
     "Looking": ("status", "compare", "look", "similar", "quarantine", "audit", "backbones"),

@@ -15,6 +15,7 @@ from trunkline.locations import Location
 from trunkline.specs import ColumnsSpec, RunSpec, TlsSpec, build_spec, load_yaml
 from trunkline.store.feature_store import FeatureStore
 
+UNNAMED_STORE = "features/"  # of commands that only say it to be copied
 WHAT, TABLES, WHERE, EXTRACTION, HEADS = "What", "Columns of tables", "Where", "Extraction", "Filter and heads"
 
 
@@ -98,17 +99,29 @@ _SPEC_FILE = Annotated[
 
 def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the spec options; it receives `spec`, a RunSpec, in their place."""
+    return _takes(command, _OPTIONS, {})
+
+
+def takes_spec_without_store(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command some of the spec options; a store is only named, and need not be given."""
+    some = {name: _OPTIONS[name] for name in names}
+    return lambda command: _takes(command, some, {"store": UNNAMED_STORE})
+
+
+def _takes(
+    command: Callable[..., None], shared_options: Mapping[str, Option], otherwise: Mapping[str, Any]
+) -> Callable[..., None]:
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "spec"]
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
-        options = {name: given.pop(name) for name in _OPTIONS}
-        command(spec=spec_of(given.pop("spec_file"), options), **given)
+        options = {name: given.pop(name) for name in shared_options}
+        command(spec=spec_of(given.pop("spec_file"), options, otherwise), **given)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [inspect.Parameter("spec_file", keyword, default=None, annotation=_SPEC_FILE)]
     shared += [
-        inspect.Parameter(name, keyword, default=None, annotation=option.annotation) for name, option in _OPTIONS.items()
+        inspect.Parameter(name, keyword, default=None, annotation=option.annotation) for name, option in shared_options.items()
     ]
     parameters = [*shared, *(p.replace(kind=keyword) for p in own)]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -116,14 +129,15 @@ def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
-    """The spec file with the options laid over it. Raises SpecError for what does not validate."""
+def spec_of(spec_file: str | None, options: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> RunSpec:
+    """The spec file with the options laid over it, and `otherwise` below both. Raises SpecError for what does not validate."""
     content: dict[str, Any] = load_yaml(spec_file).model_dump(mode="json") if spec_file else {}
     laid_over(content, options, _OPTIONS)
-    if options["threshold"] is not None or options["quantile"] is not None:
+    if options.get("threshold") is not None or options.get("quantile") is not None:
         rules = {"threshold", "quantile", "relative_threshold"}
         for other in rules - {name for name in rules if options.get(name) is not None}:
             content["select"].pop(other, None)  # the option says how much variance is enough, instead of the file
+    content = {**(otherwise or {}), **content}
     if "store" not in content:
         raise SpecError(
             "Where should features go? Give --store DIR (and --source DIR), or a spec.yaml; `trunkline init` writes one."
@@ -136,10 +150,10 @@ def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
 def laid_over(content: dict[str, Any], options: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
     """The content, changed by those of the known options that were given; an address alone is enough to mean a scheduler."""
     for name, option in known.items():
-        value = options[name]
+        value = options.get(name)
         if value is not None:
             _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
-    if options["address"] and not options["cluster"]:
+    if options.get("address") and not options.get("cluster"):
         _put(content, ("cluster", "kind"), "address")
     return content
 

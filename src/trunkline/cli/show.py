@@ -42,6 +42,8 @@ UNITS = {
     "features": "images",
     "head": "epochs",
     "finetune": "images",
+    "choose": "images",
+    "rank": "cuts",
 }
 TIMED = {"extract", "backfill"}  # their speed is told
 SECONDS_BETWEEN_LINES = 10.0

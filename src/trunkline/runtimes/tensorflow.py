@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trunkline.backbones.importing import import_keras
 class TensorFlowRuntime:
     """The Keras file as one XLA-compiled function of fixed shape, in float32 without TF32, or in the mixed float16 it was saved with."""
 
-    def __init__(self, compiled: Compiled, threads: int) -> None:
+    def __init__(self, compiled: Compiled, threads: int, layers: Sequence[str] | None = None) -> None:
         keras = import_keras()
         import tensorflow as tf
 
@@ -28,6 +29,8 @@ class TensorFlowRuntime:
             path = Path(folder, "model.keras")
             path.write_bytes(compiled.file("model.keras"))
             model = keras.models.load_model(path, safe_mode=True, compile=False)
+        if layers is not None:
+            model = keras.Model(model.inputs, {layer: model.output[layer] for layer in layers})
         self._version, self._precision = tf.__version__, compiled.precision
         self._device = _name_of(tf) or "CPU"
         self._function: Any = tf.function(lambda pixels: model(pixels, training=False), jit_compile=True)
