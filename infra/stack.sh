@@ -6,5 +6,11 @@ STACK=$(realpath -m -- "${STACK:-$root/stack}")
 export STACK
 cd "$root"
 python=.venv/bin/python
-[ -x "$python" ] || python=python3
+if ! [ -x "$python" ]; then
+    python=python3
+    if ! $python -c 'import psutil, typer, yaml' 2>/dev/null; then
+        echo "Error: trunkline is not installed in .venv, nor for python3. make stack installs it, and starts the stack." >&2
+        exit 2
+    fi
+fi
 PYTHONPATH="$root:$root/src" exec "$python" -m infra.stack "$@"

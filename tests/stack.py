@@ -5,7 +5,8 @@
         stack.kill("prefect-server")                # as a crash would
         stack.start("prefect-server")
 
-A test that stops or kills services brings them back: the others use the same stack.
+A test that stops or kills services brings them back: the others use the same stack. Nothing is started again by itself, as containers
+would be; Dask workers end with their scheduler, so the two are started together: `stack.start("dask-scheduler", "dask-worker")`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,15 @@ class Stack:
 
     def command(self, *words: str, workers: int = 2) -> subprocess.CompletedProcess[str]:
         """Run stack.sh and return what it said."""
-        environment = {**os.environ, "STACK": str(self.folder), "STACK_PORTS": "free", "WORKERS": str(workers)}
+        self.home.mkdir(exist_ok=True)
+        ours = {"STACK": str(self.folder), "STACK_PORTS": "free", "WORKERS": str(workers), "HOME": str(self.home)}
+        environment = {**os.environ, **ours}
         return subprocess.run([str(SCRIPT), *words], env=environment, capture_output=True, text=True, timeout=240)
+
+    @property
+    def home(self) -> Path:
+        """The home of whoever starts the stack."""
+        return self.folder.parent / "home"
 
     def up(self, workers: int = 2) -> str:
         """Start what does not run."""

@@ -102,29 +102,41 @@ def _workers() -> int:
 
 def _what_next(stack: Stack, started: int, seconds: float) -> str:
     values, variables = stack.environment(), stack.settings.variables
-    folder = os.environ.get("STACK")
-    stack_is = f" STACK={folder}" if folder else ""
+    is_usual = stack.folder.path == Path("stack").absolute()
+    down = "make stack-down" if is_usual else f"make stack-down STACK={stack.folder.path}"
     state = (
         f"{started} services were started and are healthy after {seconds:.0f} s."
         if started
-        else "It runs already, and all of it is healthy."
+        else "It runs already, all healthy."
     )
-    return f"""{state}
+    look = {
+        "Prefect": values["PREFECT_API_URL"].removesuffix("/api"),
+        "Dask": f"http://127.0.0.1:{variables['DASK_DASHBOARD_PORT']}/info/main/workers.html",
+        "metrics": f"http://127.0.0.1:{values['TRUNKLINE_METRICS_PORT']}/metrics",
+        "S3": f"{values['AWS_ENDPOINT_URL']} ({values['TRUNKLINE_STORE']}; its contents end with it)",
+        "logs": str(stack.folder.path / "logs"),
+    }
+    do = {
+        f". {stack.folder.environment}": "this shell talks to it: prefect, trunkline, aws",
+        "make deploy": "then makes the deployments",
+        down: "ends it and deletes its folder",
+    }
+    return "\n".join([state, "", *_table(look), "", *_table(do)])
 
-  Prefect      {values["PREFECT_API_URL"].removesuffix("/api")}
-  Dask         http://127.0.0.1:{variables["DASK_DASHBOARD_PORT"]}/info/main/workers.html
-  metrics      http://127.0.0.1:{values["TRUNKLINE_METRICS_PORT"]}/metrics
-  S3           {values["AWS_ENDPOINT_URL"]} ({values["TRUNKLINE_STORE"]}; its contents end with it)
-  logs         {stack.folder.path / "logs"}
 
-  make deploy{stack_is}        makes the deployments
-  . {stack.folder.environment}   lets a shell talk to it: prefect, trunkline, aws
-  make stack-down{stack_is}    ends it and deletes its folder"""
+def _table(rows: dict[str, str]) -> list[str]:
+    width = max(map(len, rows))
+    return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command that the command line names; troubles end it in words, with 1, or 2 where something is missing."""
     try:
         app()
     except StackError as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

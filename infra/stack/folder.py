@@ -121,13 +121,15 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """One command at a time."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        with contextlib.suppress(OSError):  # nothing was made
-            if not self.exists and [entry.name for entry in self.path.iterdir()] == ["lock"]:
-                (self.path / "lock").unlink()
-                self.path.rmdir()
+        try:
+            with (self.path / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        finally:
+            with contextlib.suppress(OSError):  # nothing was made, or all of it is gone
+                if [entry.name for entry in self.path.iterdir()] == ["lock"]:
+                    (self.path / "lock").unlink()
+                    self.path.rmdir()
 
     def _pid_file(self, process: str) -> Path:
         return self.path / "pids" / f"{process}.json"

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _segment(number: str) -> dict[str, str] | None:
 
 
 @contextlib.contextmanager
-def _password_file(folder: Path, password: str, owner: User):  # type: ignore[no-untyped-def]
+def _password_file(folder: Path, password: str, owner: User) -> Iterator[str]:
     with tempfile.NamedTemporaryFile("w", dir=folder) as file:
         file.write(password)
         file.flush()

@@ -78,7 +78,8 @@ def end_marked(stack_id: str, name: str | None = None) -> None:
     Python's resource trackers are left alone until last: they end by themselves, once they have removed the semaphores of those they
     served from /dev/shm.
     """
-    trackers, others = [], []
+    trackers: list[Started] = []
+    others: list[Started] = []
     for each in marked(stack_id, name):
         (trackers if _tracks_resources(each) else others).append(each)
     for doomed, patience in ((others, 0.0), (trackers, LAST_SECONDS)):
