@@ -30,7 +30,9 @@ class Deployed:
 
     def command(self, *words: str) -> str:
         """A command of this environment, which has to succeed; what it printed."""
-        done = subprocess.run(words, cwd=ROOT, env=self.stack.processes_environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(
+            words, cwd=ROOT, env=self.stack.processes_environment, capture_output=True, text=True, timeout=240
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
