@@ -19,7 +19,7 @@ import logging
 import sys
 
 from prefect import flow, task
-from tasks.stage import STAGE
+import tasks.stage
 from trunkline.cluster import Cluster
 from trunkline.logs import about, outlet
 from trunkline.shards import Shard
@@ -34,7 +34,7 @@ def shout(job, shard):
     logging.getLogger("distributed.worker").warning("Memory is short")
     return shard.start
 
-@task(task_run_name="shouting", **STAGE)
+@task(task_run_name="shouting")
 def shouting():
     with Cluster(ClusterSpec(kind="local", workers=2)) as cluster:
         assert sorted(cluster.executor.map(shout, LOUD, [Shard(0, 64), Shard(64, 128)])) == [0, 64]

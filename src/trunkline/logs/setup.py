@@ -97,10 +97,10 @@ def json_formatter() -> logging.Formatter:
 
 
 def _reserved() -> list[str]:
-    """Attributes of a record that are not shown: Python's own, and those that only limiters and Prefect look at."""
+    """Attributes of a record that are not shown: Python's own, and those that only limiters and Prefect's handlers look at."""
     from pythonjsonlogger.core import RESERVED_ATTRS
 
-    return [*RESERVED_ATTRS, "template", "held_back", "flow_run_id", "task_run_id", "send_to_api"]
+    return [*RESERVED_ATTRS, "template", "held_back", "send_to_api"]
 
 
 class _Text(logging.Formatter):
