@@ -12,20 +12,20 @@ import pytest
 
 from tests.manifests import said
 from tests.stores import ROWS, copy_of, empty_store, feature_set_in, images_in, objects, spec_for
-from trunkline import extraction, moments
+from trunkline import extraction, moments, shard_extraction
 from trunkline.backbones.compiled import compiled
 from trunkline.backbones.resolution import order_of
-from trunkline.blocks import RowRecord, Status
-from trunkline.cluster import Cluster
+from trunkline.blocks import RowRecord, Status, feature_digest
+from trunkline.clusters import Cluster
 from trunkline.engine import Engine
 from trunkline.errors import CorruptStore, LeaseLost, SourceError, StorageError, StorageUnreachable
-from trunkline.extraction import ExtractionJob, extract_shard
+from trunkline.extraction import ExtractionJob, SharedJob, extract_shard
 from trunkline.locations import Location
 from trunkline.shards import Shard
 from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
-from trunkline.store.feature_store import FeatureStore
+from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.store.layout import ArrayLayout
 from trunkline.store.lease import Lease, hold
 
@@ -72,13 +72,13 @@ def test_a_shard_is_read_written_and_committed(job: ExtractionJob, images: Path)
     for row, feature in zip(rows_of(job), values, strict=True):
         assert row["sha256"] == files[row["id"]][0]
         assert row["size"] == (images / row["id"]).stat().st_size
-        assert row["feature"] == extraction.feature_digest([feature])
+        assert row["feature"] == feature_digest([feature])
 
 
 def test_moments_are_of_the_training_rows(job: ExtractionJob):
     extract_shard(job, SHARD)
     features = FeatureSet.open(job.feature_set)
-    splits = said(extraction.Dataset(job.dataset).splits, 0, 40)
+    splits = said(Dataset(job.dataset).splits, 0, 40)
     training = np.array([row for row, split in enumerate(splits) if split == "train"])
     assert 0 < len(training) < 40
     stored = moments.load(moments.place(features.moments, SHARD.name, training), ["avg_pool"])["avg_pool"]
@@ -120,14 +120,14 @@ def test_a_record_of_other_features_is_said(job: ExtractionJob, images: Path, mo
 
 
 def test_who_was_stopped_while_it_wrote_commits_nothing_after_a_takeover(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
-    store = extraction._Worker.store
+    store = shard_extraction.OpenRecipe.store
 
     def taken_over_meanwhile(worker, *given):
         commit = store(worker, *given)
         replace(job.lease, number=4).location.write(replace(job.lease, number=4).to_bytes())
         return commit
 
-    monkeypatch.setattr(extraction._Worker, "store", taken_over_meanwhile)
+    monkeypatch.setattr(shard_extraction.OpenRecipe, "store", taken_over_meanwhile)
     with pytest.raises(LeaseLost, match=r"nothing more is written"):
         extract_shard(job, SHARD)
     assert FeatureSet.open(job.feature_set).commits.done() == frozenset()
@@ -160,10 +160,10 @@ def test_an_image_that_was_removed_before_it_was_read_is_void(job: ExtractionJob
 def test_no_more_images_are_read_ahead_than_allowed(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
     """Memory is bounded by the batch, not by the shard."""
     job = replace(job, engine=replace(ENGINE, images_ahead=3))
-    worker = extraction._worker_of(job)
-    started, load = [], worker._load
-    monkeypatch.setattr(worker, "_load", lambda row: started.append(row) or load(row))
-    for number, _ in enumerate(worker._images(worker.manifest.read(SHARD)), 1):
+    worker = extraction._worker_of(SharedJob((job,)))
+    started, load = [], worker.stream.load
+    monkeypatch.setattr(worker.stream, "load", lambda row, wanted: started.append(row) or load(row, wanted))
+    for number, _ in enumerate(worker.stream.of(worker.manifest.read(SHARD), [[0]] * SHARD.rows), 1):
         assert len(started) - number < 3
     assert len(started) == 40
 
@@ -178,18 +178,17 @@ def test_nothing_is_committed_without_the_lease(job: ExtractionJob):
 
 
 def test_a_lease_that_is_lost_while_computing_stops_at_the_next_batch(job: ExtractionJob, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(extraction, "LEASE_CHECK_SECONDS", 0.0)
-    worker = extraction._worker_of(job)
-    monkeypatch.setattr(extraction._Worker.check_lease, "__defaults__", (0.0,))
-    load, seen = worker._load, []
+    worker = extraction._worker_of(SharedJob((job,)))
+    monkeypatch.setattr(shard_extraction.OpenRecipe.check_lease, "__defaults__", (0.0,))
+    load, seen = worker.stream.load, []
 
-    def lose_it_on_the_way(row):
+    def lose_it_on_the_way(row, wanted):
         seen.append(row)
         if len(seen) == 10:
             job.lease.location.remove()
-        return load(row)
+        return load(row, wanted)
 
-    monkeypatch.setattr(worker, "_load", lose_it_on_the_way)
+    monkeypatch.setattr(worker.stream, "load", lose_it_on_the_way)
     with pytest.raises(LeaseLost, match=r"nothing more is written"):
         extract_shard(job, SHARD)
     assert not any("features.zarr/avg_pool/c/" in name for name in objects(job.feature_set.path))
@@ -207,22 +206,22 @@ def test_a_store_that_cannot_be_written_is_said_in_words(job: ExtractionJob):
 def test_a_feature_that_is_not_finite_goes_to_quarantine(odd: float):
     record = RowRecord(0, "a.png", "v", Status.OK)
     out = {"one": np.array([[1.0, odd], [1.0, 2.0]], np.float32), "two": np.ones((2, 3), np.float32)}
-    bad, good = extraction._finished([record, record._replace(row=1)], out)
+    bad, good = shard_extraction._finished([record, record._replace(row=1)], out)
     assert (bad.status, bad.reason, bad.feature) == (Status.QUARANTINED, "non-finite", "")
     assert all(np.isnan(values[0]).all() and np.isfinite(values[1]).all() for values in out.values())
-    assert (good.status, good.feature) == (Status.OK, extraction.feature_digest([values[1] for values in out.values()]))
-    assert extraction._finished([bad, bad], out) == [bad, bad]
+    assert (good.status, good.feature) == (Status.OK, feature_digest([values[1] for values in out.values()]))
+    assert shard_extraction._finished([bad, bad], out) == [bad, bad]
 
 
 def test_another_job_gets_a_worker_of_its_own(job: ExtractionJob, finished_store: Path, tmp_path: Path):
-    first = extraction._worker_of(job)
-    assert extraction._worker_of(job) is first
+    first = extraction._worker_of(SharedJob((job,)))
+    assert extraction._worker_of(SharedJob((job,))) is first
     other = copy_of(finished_store, tmp_path / "other")
     with hold(Location.of(feature_set_in(other) / "leases")) as lease:
         job = ExtractionJob(
             Location.of(other / "datasets/digits"), Location.of(feature_set_in(other)), job.backbone, ENGINE, lease
         )
-        assert extraction._worker_of(job) is not first
+        assert extraction._worker_of(SharedJob((job,))) is not first
         assert extract_shard(job, Shard(ROWS, 2 * ROWS)).reused
 
 

@@ -26,11 +26,12 @@ from tests.stores import (
     spec_for,
 )
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import BackboneError, LeaseHeld, LeaseLost, StoreError, TooManyBadImages
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages import extract as extraction
+from trunkline.stages import up_to_date
 from trunkline.stages.extract import extract
 from trunkline.stages.fit import fit
 from trunkline.stages.scan import scan
@@ -216,8 +217,8 @@ def test_5_a_second_run_is_refused(finished_store: Path, tmp_path: Path, monkeyp
     leases = Location.of(feature_set_in(store) / "leases")
     holder = Lease(leases, 7, "elsewhere", 1, "boot:1", "token")
     holder.location.write(holder.to_bytes())
-    impatient = extraction.hold
-    monkeypatch.setattr(extraction, "hold", lambda folder, waiting: impatient(folder, wait_seconds=0.2, waiting=waiting))
+    impatient = up_to_date.hold
+    monkeypatch.setattr(up_to_date, "hold", lambda folder, waiting: impatient(folder, wait_seconds=0.2, waiting=waiting))
     told = []
     spec = spec_for(finished_store.parent / "images", store)
     with Cluster(spec.cluster) as cluster, pytest.raises(LeaseHeld, match=r"lease 7, process 1 on elsewhere"):

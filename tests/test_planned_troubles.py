@@ -20,14 +20,14 @@ import pytest
 
 from tests.stores import ROWS, copy_of, empty_store, extracted, feature_set_in, images_in, objects, spec_for
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import RunError
-from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
+from trunkline.extraction import RowsReceipt, SharedJob, extract_rows
 from trunkline.maintenance.verify import verify
 from trunkline.progress import Step
 from trunkline.shards import Shard
 from trunkline.specs import ClusterSpec, RunSpec
-from trunkline.stages import extract as extraction
+from trunkline.stages import up_to_date
 from trunkline.stages.extract import extract, survey
 from trunkline.stages.run import run
 from trunkline.stages.scan import scan
@@ -108,7 +108,7 @@ def test_no_speed_is_told_where_the_clock_went_back(
     tmp_path: Path, store: Path, digits_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     times = iter(range(10_000, 0, -1))
-    monkeypatch.setattr("trunkline.extraction.time.time", lambda: float(next(times)))
+    monkeypatch.setattr("trunkline.shard_extraction.time.time", lambda: float(next(times)))
     receipt = extracted(spec_for(images_in(tmp_path / "images", digits_folder, 10), store))
     assert receipt.counts.ok == 10
     assert receipt.images_per_second is None
@@ -147,15 +147,15 @@ def test_a_torn_object_without_a_commit_record(
     assert_as(finished_store, torn)
 
 
-def with_little_memory(job: ExtractionJob, shard: Shard) -> ShardReceipt:
-    """`extract_shard` in a process that gets no more memory than it has."""
+def with_little_memory(shared: SharedJob, rows: Shard) -> RowsReceipt:
+    """`extract_rows` in a process that gets no more memory than it has."""
     until = time.monotonic() + 30
     while sum("Dask-Default-Threads" in thread.name for thread in threading.enumerate()) < 2 and time.monotonic() < until:
         time.sleep(0.01)  # a thread that starts without memory never says so, and Dask's event loop would wait for it
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
     try:
-        return extract_shard(job, shard)
+        return extract_rows(shared, rows)
     finally:  # the worker has to tell what happened
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
@@ -167,7 +167,7 @@ def test_a_worker_is_out_of_memory(
     spec = spec_for(images, store, cluster={"kind": "local", "workers": 1})
     scan(spec)
     with monkeypatch.context() as patched, Cluster(spec.cluster) as cluster:
-        patched.setattr(extraction, "extract_shard", with_little_memory)
+        patched.setattr(up_to_date, "extract_rows", with_little_memory)
         with pytest.raises(RunError, match=r"out of memory.*again with fewer workers; what was committed is kept"):
             extract(spec, cluster)
     capfd.readouterr()

@@ -12,9 +12,9 @@ import pytest
 from tests.stores import copy_of, extracted, feature_set_in, objects, spec_for
 from trunkline import open_features
 from trunkline.blocks import Status
-from trunkline.extraction import _Worker
 from trunkline.locations import Location
 from trunkline.predecessors import Predecessors
+from trunkline.shard_extraction import OpenRecipe
 from trunkline.stages.scan import scan
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
@@ -44,8 +44,8 @@ def test_the_network_runs_for_changed_bytes_alone(moved: tuple[Path, Path], monk
     store, images = moved
     before = {row["id"]: row["row"] for row in open_features(store).index().to_pylist()}
     ran: list[int] = []
-    whole = _Worker._run
-    monkeypatch.setattr(_Worker, "_run", lambda self, batch, out: ran.extend(batch.numbers) or whole(self, batch, out))
+    whole = OpenRecipe.run
+    monkeypatch.setattr(OpenRecipe, "run", lambda self, batch, out: ran.extend(batch.numbers) or whole(self, batch, out))
     receipt = extracted(spec_for(images, store))
     assert (receipt.extracted, receipt.counts.removed) == (3, 3)
     assert len(ran) == 1
@@ -71,8 +71,8 @@ def test_a_name_that_was_never_extracted_between_two_others_costs_nothing(
     renamed = next(images.glob("*/renamed.png"))
     renamed.rename(renamed.with_name("renamed-again.png"))
     ran: list[int] = []
-    whole = _Worker._run
-    monkeypatch.setattr(_Worker, "_run", lambda self, batch, out: ran.extend(batch.numbers) or whole(self, batch, out))
+    whole = OpenRecipe.run
+    monkeypatch.setattr(OpenRecipe, "run", lambda self, batch, out: ran.extend(batch.numbers) or whole(self, batch, out))
     assert extracted(spec).counts.ok == 160
     assert len(ran) == 1  # the one that was really changed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores import empty_store, images_in, spec_for
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.logs import current
 from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan

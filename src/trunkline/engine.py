@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,16 @@ def chosen(spec: EngineSpec, backbone: Compiled, *, runtime: str, workers: int, 
     image_bytes = 3 * backbone.size**2 * np.dtype(backbone.pixels).itemsize
     ahead = max(2 * backbone.batch, readers + 1, min(IMAGES_AHEAD, BYTES_AHEAD // image_bytes))
     return Engine(runtime, backbone.precision, workers, threads, readers, backbone.batch, ahead, spec.in_flight_mib * 2**20)
+
+
+def in_common(engines: Sequence[Engine]) -> Engine:
+    """How several recipes read together: as many prepared images wait as the most demanding one allows, but two batches of each.
+
+    What is run on them, and in which batches, stands in each recipe's own engine.
+    """
+    first = engines[0]
+    ahead = max(2 * max(engine.batch for engine in engines), first.readers + 1, min(engine.images_ahead for engine in engines))
+    return replace(first, images_ahead=first.images_ahead if len(engines) == 1 else ahead)
 
 
 class Budget:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,11 +87,12 @@ class Location:
             content: bytes = remote.cat_file(self.uri)
         return content
 
-    def write(self, content: bytes) -> None:
-        """Replace the object atomically."""
+    def write(self, content: bytes, media_type: str = "") -> None:
+        """Replace the object atomically; `media_type` such as text/html, which S3 serves it with, lets a browser show it."""
         if not self.is_local:
+            said = {"ContentType": media_type} if media_type and self.scheme in ("s3", "s3a") else {}
             with _writing(self) as remote:
-                remote.pipe_file(self.uri, content)
+                remote.pipe_file(self.uri, content, **said)
             return
         with storage_errors_in_words(self), self._temporary() as temporary:
             temporary.write_bytes(content)
@@ -173,6 +175,15 @@ class Location:
                 return sum(int(found["size"] or 0) for found in files.find(self.uri, detail=True).values())
         except FileNotFoundError:
             return 0
+
+    def modified(self) -> datetime:
+        """When this object was written last, in UTC. Raises FileNotFoundError where there is none."""
+        if self.is_local:
+            with storage_errors_in_words(self, "Looking at"):
+                return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        with reached(self) as remote:
+            found: datetime = remote.modified(self.uri)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
     def refuse_unless_exclusive(self) -> None:
         """Try once a process whether `create` is exclusive here. Raises StorageError where it overwrites.

@@ -20,7 +20,7 @@ import sys
 
 from prefect import flow, task
 import tasks.stage
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.logs import about, outlet
 from trunkline.shards import Shard
 from trunkline.specs import ClusterSpec

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from trunkline.cli import main, show
-from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
+from trunkline.extraction import RowsReceipt, SharedJob, extract_rows
 from trunkline.locations import Location
 from trunkline.progress import Progress, Step
 from trunkline.shards import Shard
-from trunkline.stages import extract
+from trunkline.stages import up_to_date
 from trunkline.store.feature_set import FeatureSet
 
 LOG = "TRUNKLINE_KILLS_LOG"
@@ -36,11 +36,12 @@ def say(**line: Any) -> None:
         os.close(place)
 
 
-def counted(job: ExtractionJob, shard: Shard) -> ShardReceipt:
-    """`extract_shard`, and a line before and after it."""
+def counted(shared: SharedJob, shard: Shard) -> RowsReceipt:
+    """`extract_rows`, and a line before and after it; with one recipe the rows are a shard."""
+    (job,) = shared.jobs
     committed = FeatureSet.open(job.feature_set).commits.has(shard.name)
     say(shard=shard.name, rows=shard.rows, attempt="found" if committed else "began")
-    receipt = extract_shard(job, shard)
+    receipt = extract_rows(shared, shard)
     say(shard=shard.name, rows=shard.rows, attempt="ended")
     return receipt
 
@@ -68,7 +69,7 @@ def run() -> None:
     """What `trunkline run SPEC --json` does, told and slowed."""
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # where it stands, if it does not end
     show.progress_on = progress_on
-    extract.extract_shard = counted
+    up_to_date.extract_rows = counted
     Location.write = slowly(Location.write)  # type: ignore[method-assign]
     Location.create = slowly(Location.create)  # type: ignore[method-assign]
     try:

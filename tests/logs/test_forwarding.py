@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.logs import about
 from trunkline.logs.forwarding import _receiver
 from trunkline.shards import Shard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,13 @@ def _load(content: bytes, recipe: object) -> NDArray[np.uint8]:  # noqa: ARG001
     return pixels_of(content)
 
 
+def _load_each(content: bytes, recipes: Sequence[object]) -> list[NDArray[np.uint8] | UnreadableImage]:
+    try:
+        return [_load(content, recipe) for recipe in recipes]
+    except UnreadableImage as error:
+        return [error] * len(recipes)
+
+
 class _Runtime:
     def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         out = {layer: np.zeros((len(pixels), dim), np.float32) for layer, (dim,) in LAYERS.items()}
@@ -75,8 +83,10 @@ def _backbone(root: Location, *_: object) -> Compiled:
 def install(patch: pytest.MonkeyPatch) -> None:
     """Put the stubs in place of decoder, backbone and runtime; seal and merge from a few objects on."""
     patch.setattr(images, "load", _load)
+    patch.setattr(images, "load_each", _load_each)
     patch.setattr(images, "decoded_bytes", lambda *_: 0)
     patch.setattr(runtimes, "load", lambda *_: _Runtime())
+    patch.setattr(runtimes, "load_each", lambda wanted, _: [_Runtime() for _ in wanted])
     patch.setattr(runtimes, "refuse_what_cannot_run", lambda *_: None)
     patch.setattr(extract, "compiled", _backbone)
     for module in (derived_check, repair, retry):

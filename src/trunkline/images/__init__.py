@@ -10,7 +10,7 @@
 | `decoding.py` | bytes → oriented RGB |
 | `preparing.py` | RGB → a square, by fit and kernel |
 | `tensorflow_equal.py` | the preset `keras`: decoded and resized as TensorFlow does, without TensorFlow |
-| `loading.py` | bytes and a recipe → the network's pixels |
+| `loading.py` | bytes and recipes → the networks' pixels; one decode for all that decode alike |
 | `memory.py` | how many bytes that takes, from the header |
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from trunkline.images.decoding import DECODER, decode
 from trunkline.images.headers import MAX_PIXELS
-from trunkline.images.loading import load
+from trunkline.images.loading import load, load_each, preparation
 from trunkline.images.memory import decoded_bytes
 from trunkline.images.orientation import Pixels
 from trunkline.images.preparing import prepare, thumbnail
@@ -34,6 +34,8 @@ __all__ = [
     "decode",
     "decoded_bytes",
     "load",
+    "load_each",
+    "preparation",
     "prepare",
     "thumbnail",
 ]

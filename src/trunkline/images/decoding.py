@@ -50,6 +50,15 @@ def view(content: bytes, *, upright: bool, reduced_for: tuple[int, str] | None =
         raise reason_of(error, content) from error
 
 
+def reduction(content: bytes, size: int, fit: str) -> int:
+    """The factor by which `view` reduces this file for a square of that size: 1, 2, 4 or 8; 1 where it is no JPEG, or none at all."""
+    try:
+        header = header_of(content)
+    except UnreadableImage:
+        return 1
+    return jpeg.factor_for(header, size, fit) if header.form == "JPEG" else 1
+
+
 def header_of(content: bytes) -> Header:
     """The header. Raises UnreadableImage where there is none, or one that is refused."""
     if not content:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trunkline.backbones.compiled import Compiled, committed_backbone
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import TrunklineError
 from trunkline.locations import Location
 from trunkline.maintenance.findings import Finding, Severity
@@ -26,7 +26,7 @@ from trunkline.maintenance.verify import FeatureSetVerified, Verified, check_aga
 from trunkline.progress import Progress, Step, silent
 from trunkline.shards import Shard, plan
 from trunkline.specs import EngineSpec
-from trunkline.stages.extract import bring_up_to_date
+from trunkline.stages.up_to_date import bring_up_to_date
 from trunkline.store.commits import SCHEMA, Commit
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import Dataset, FeatureStore

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from trunkline import drafts
 from trunkline.backbones.compiled import committed_backbone
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, RunError, UnreadableImage, did_you_mean
 from trunkline.locations import Location
 from trunkline.maintenance.findings import chosen
@@ -23,7 +23,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.shards import BLOCK, plan
 from trunkline.sources import Listed
 from trunkline.specs import EngineSpec
-from trunkline.stages.extract import bring_up_to_date
+from trunkline.stages.up_to_date import bring_up_to_date
 from trunkline.store.feature_store import Dataset, FeatureStore
 from trunkline.versions import NO_VALUE
 

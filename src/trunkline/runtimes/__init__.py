@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,19 +24,22 @@ class Runtime(Protocol):
         """Versions and settings that decide the last bits of its results."""
 
 
-def _openvino(compiled: Compiled, threads: int) -> Runtime:
+Layers = Sequence[str] | None
+
+
+def _openvino(compiled: Compiled, threads: int, layers: Layers = None) -> Runtime:
     from trunkline.runtimes.openvino import OpenVinoRuntime
 
-    return OpenVinoRuntime(compiled, threads)
+    return OpenVinoRuntime(compiled, threads, layers)
 
 
-def _tensorflow(compiled: Compiled, threads: int) -> Runtime:
+def _tensorflow(compiled: Compiled, threads: int, layers: Layers = None) -> Runtime:
     from trunkline.runtimes.tensorflow import TensorFlowRuntime
 
-    return TensorFlowRuntime(compiled, threads)
+    return TensorFlowRuntime(compiled, threads, layers)
 
 
-RUNTIMES: Mapping[str, Callable[[Compiled, int], Runtime]] = {"openvino": _openvino, "tensorflow": _tensorflow}
+RUNTIMES: Mapping[str, Callable[..., Runtime]] = {"openvino": _openvino, "tensorflow": _tensorflow}
 
 _loaded: dict[tuple[str, str, str], Runtime] = {}
 _loading = threading.Lock()
@@ -62,14 +65,31 @@ def load(name: str, compiled: Compiled, threads: int) -> Runtime:
     GoldenMismatch : it does not compute what the reference computed.
     SpecError : no such runtime, or not for this network or in this precision on this machine.
     """
-    refuse_what_cannot_run(name, compiled)
+    return load_each([(name, compiled)], threads)[0]
+
+
+def load_each(wanted: Sequence[tuple[str, Compiled]], threads: int) -> list[Runtime]:
+    """The runtimes for these backbones, as `load` gives each; others that were loaded are dropped, so memory holds these alone."""
+    for name, compiled in wanted:
+        refuse_what_cannot_run(name, compiled)
     with _loading:
-        key = (name, compiled.location.uri, compiled.precision)
-        if key not in _loaded:
-            runtime = RUNTIMES[name](compiled, threads)
-            pixels = golden_pixels(compiled.size, compiled.batch).astype(compiled.pixels)
-            computed = in_batches(runtime.run, pixels, compiled.batch)
-            check(computed, compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
-            _loaded.clear()  # one backbone at a time in memory
-            _loaded[key] = runtime
-        return _loaded[key]
+        keys = [(name, compiled.location.uri, compiled.precision) for name, compiled in wanted]
+        for other in _loaded.keys() - set(keys):
+            del _loaded[other]
+        for key, (name, compiled) in zip(keys, wanted, strict=True):
+            if key not in _loaded:
+                _loaded[key] = _checked(name, compiled, threads)
+        return [_loaded[key] for key in keys]
+
+
+def cut_at(name: str, compiled: Compiled, threads: int, layer: str) -> Runtime:
+    """The network up to one of its layers and no further; it is not compared with the golden vectors, and not kept."""
+    return RUNTIMES[name](compiled, threads, (layer,))
+
+
+def _checked(name: str, compiled: Compiled, threads: int) -> Runtime:
+    runtime = RUNTIMES[name](compiled, threads)
+    pixels = golden_pixels(compiled.size, compiled.batch).astype(compiled.pixels)
+    computed = in_batches(runtime.run, pixels, compiled.batch)
+    check(computed, compiled.golden(), f"{compiled.location} on {name}", compiled.precision)
+    return runtime

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from trunkline import runtimes
-from trunkline.accounting import Account, RowCounts, account, refuse_strange
+from trunkline.accounting import Account, RowCounts, account
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.resolution import order_of, resolve
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
-from trunkline.engine import GPU_BATCH, Engine, chosen
-from trunkline.errors import DataError, StoreError, TooManyBadImages
-from trunkline.extraction import ExtractionJob, ShardReceipt, extract_shard
-from trunkline.locations import Location, storage_errors_in_words
+from trunkline.clusters import Cluster
+from trunkline.engine import GPU_BATCH, Engine
+from trunkline.errors import DataError, StoreError
+from trunkline.extraction import ShardReceipt
+from trunkline.locations import Location
 from trunkline.manifest import Manifest
 from trunkline.progress import Progress, Step, silent
 from trunkline.projection import Projection, WorkerMemory
 from trunkline.reader import Features
 from trunkline.shards import Shard, plan, remaining, rows_per_shard
-from trunkline.specs import EngineSpec, RunSpec
+from trunkline.specs import RunSpec
 from trunkline.stages.effects import Effect, measured, stored
-from trunkline.stages.watched import in_words, watched, watched_shards
+from trunkline.stages.up_to_date import bring_up_to_date, nothing_readable, runtime_for, stop_if_too_bad
+from trunkline.stages.watched import in_words, watched
 from trunkline.store.feature_set import FeatureSet
-from trunkline.store.feature_store import Dataset, FeatureStore
+from trunkline.store.feature_store import FeatureStore
 from trunkline.store.layout import ArrayLayout
-from trunkline.store.lease import Lease, hold
 
 MULTIPLY_ACCUMULATES_PER_SECOND = 50e9  # of one CPU core, float32; only sizes shards
-MIN_ROWS_FOR_BAD_FRACTION = 100
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,8 @@ def extract(spec: RunSpec, cluster: Cluster, progress: Progress = silent) -> Ext
     )
     after = _account(features, manifest)
     if not after.counts.ok and after.counts.quarantined:
-        raise _nothing_readable(after)
-    _stop_if_too_bad(after, spec.max_bad_fraction)
+        raise nothing_readable(after)
+    stop_if_too_bad(after, spec.max_bad_fraction)
     effects = measured(Features(features), backbone)
     return _receipt(features, after, fresh, engine, effects, time.monotonic() - started)
 
@@ -118,7 +116,7 @@ def refuse_what_does_not_fit(
     """
     projection = Projection.of(layout, sum(shard.rows for shard in missing), root)
     projection.refuse_what_does_not_fit(ignore_free_space=spec.storage.ignore_free_space)
-    if cluster.kind in ("inline", "local", "cuda"):
+    if cluster.is_here:
         WorkerMemory.of(layout, backbone).refuse_what_does_not_fit(cluster.workers)
     if cluster.kind in ("inline", "local"):
         runtimes.refuse_what_cannot_run(runtime_for(spec.runtime, backbone, cluster), backbone)
@@ -130,56 +128,6 @@ def order_for(spec: RunSpec, cluster: Cluster) -> Order:
     if order.batch is None and _is_for_gpus(spec, order, cluster):
         order = order.model_copy(update={"batch": GPU_BATCH})
     return order
-
-
-def bring_up_to_date(
-    features: FeatureSet,
-    dataset: Dataset,
-    backbone: Compiled,
-    cluster: Cluster,
-    how: EngineSpec,
-    runtime: str = "auto",
-    max_bad_fraction: float = 1.0,
-    progress: Progress = silent,
-) -> tuple[list[ShardReceipt], Engine | None]:
-    """Extract the shards without a commit record, under the lease; their receipts, and the engine where there were any.
-
-    Raises
-    ------
-    LeaseHeld : another run writes this feature set.
-    TooManyBadImages : more than `max_bad_fraction` of at least 100 rows; what was committed stays.
-    """
-    manifest = dataset.manifest
-    shards = list(plan(manifest.spans, features.layout.rows_per_shard))
-    done = features.commits.done()
-    committed = [shard for shard in shards if shard.name in done]
-    if len(committed) == len(shards) and features.arrays.is_sealed(committed):
-        return [], None
-    fresh: list[ShardReceipt] = []
-    engine: Engine | None = None
-    with hold(features.leases, waiting=lambda held: progress(Step("extract", 0, None, _waiting(held)))) as lease:
-        with storage_errors_in_words(features.location):
-            features.arrays.grow(manifest.rows)
-        todo = remaining(shards, features.commits.done())
-        features.commits.unseal([shard.name for shard in todo])
-        if todo:
-            projection = Projection.of(features.layout, sum(shard.rows for shard in todo), features.location)
-            progress(Step("extract", 0, None, f"{projection}; starting workers"))
-            engine = chosen(
-                how,
-                backbone,
-                runtime=runtime_for(runtime, backbone, cluster),
-                workers=cluster.executor.workers,
-                threads=cluster.executor.threads,
-                local_source=dataset.source.is_local,
-            )
-            job = ExtractionJob(dataset.location, features.location, backbone, engine, lease)
-            with watched_shards(dataset.name, features.recipe.backbone, len(todo)) as watch:
-                fresh = _run(job, todo, cluster, max_bad_fraction, progress, watch)
-        done = features.commits.done()
-        features.arrays.seal([shard for shard in shards if shard.name in done])
-        features.commits.seal(lambda commit: refuse_strange(commit, manifest))
-    return fresh, engine
 
 
 def survey(spec: RunSpec) -> ExtractReceipt:
@@ -206,53 +154,6 @@ def layout_for(
         rows = rows_per_shard(images, np.dtype(storage.dtype).itemsize * max(backbone.dims.values()), seconds, cluster.workers)
     maps = {layer: shape for layer, shape in backbone.shapes.items() if len(shape) > 1}
     return ArrayLayout(storage.format, rows, backbone.dims, storage.dtype, storage.compression or "", maps)
-
-
-def _run(
-    job: ExtractionJob,
-    shards: Sequence[Shard],
-    cluster: Cluster,
-    most: float,
-    progress: Progress,
-    watch: Callable[[ShardReceipt], None],
-) -> list[ShardReceipt]:
-    """Receipts of the shards this run computed. It stops early for its own bad images; all of them are judged at the end."""
-    fresh: list[ShardReceipt] = []
-    statuses: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    total, done = sum(shard.rows for shard in shards), 0
-    progress(Step("extract", 0, total))
-    for each in cluster.executor.map(extract_shard, job, shards):
-        watch(each)
-        if each.reused:
-            continue
-        fresh.append(each)
-        statuses.update(each.statuses)
-        reasons.update(each.reasons)
-        bad = f"{statuses[Status.QUARANTINED]} quarantined" if statuses[Status.QUARANTINED] else ""
-        done += each.shard.rows
-        progress(Step("extract", done, total, bad))
-        now = RowCounts(statuses[Status.OK], statuses[Status.QUARANTINED], 0)
-        _stop_if_too_bad(Account(now, reasons), most)
-    return fresh
-
-
-def _stop_if_too_bad(so_far: Account, most: float) -> None:
-    bad, seen = so_far.counts.quarantined, so_far.counts.ok + so_far.counts.quarantined
-    if seen >= MIN_ROWS_FOR_BAD_FRACTION and bad > most * seen:
-        if bad == seen:
-            raise _nothing_readable(so_far)
-        raise TooManyBadImages(
-            f"{bad} of {seen} images could not be read ({_in_words(so_far.reasons)}), more than the allowed {most:.0%}. What was extracted "
-            "is kept. `trunkline quarantine STORE` lists them; repair the source, or allow more with --max-bad and start again."
-        )
-
-
-def _nothing_readable(so_far: Account) -> DataError:
-    return DataError(
-        f"Not one of {so_far.counts.quarantined} images could be read ({_in_words(so_far.reasons)}). Is the source a folder of images? "
-        "`trunkline quarantine STORE` lists them."
-    )
 
 
 def _receipt(
@@ -291,18 +192,7 @@ def _account(features: FeatureSet, manifest: Manifest) -> Account:
 
 
 def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:
-    return cluster.kind == "cuda" and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
-
-
-def runtime_for(asked: str, backbone: Compiled, cluster: Cluster) -> str:
-    """`auto` resolved: tensorflow where GPUs or half precision ask for it, else openvino."""
-    if asked != "auto":
-        return asked
-    if backbone.precision == "mixed_float16":
-        return "tensorflow"
-    return (
-        "tensorflow" if cluster.kind == "cuda" and backbone.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
-    )
+    return cluster.on_gpus and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
 
 
 def refuse_private_storage(root: Location, cluster: Cluster) -> None:
@@ -311,11 +201,3 @@ def refuse_private_storage(root: Location, cluster: Cluster) -> None:
         raise StoreError(
             "memory:// lives in one process, and workers are others: they would write into stores nobody reads. Use --cluster inline."
         )
-
-
-def _in_words(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
-
-
-def _waiting(held: Lease) -> str:
-    return f"waiting for lease {held.number} of process {held.pid} on {held.host}"

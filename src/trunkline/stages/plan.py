@@ -10,7 +10,7 @@ from typing import Any
 
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, committed_backbone, compiled
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import StoreError
 from trunkline.locations import Location
 from trunkline.machine import available_memory
@@ -25,10 +25,10 @@ from trunkline.stages.extract import (
     order_for,
     refuse_private_storage,
     refuse_what_does_not_fit,
-    runtime_for,
 )
 from trunkline.stages.preview import Images, Preview, preview
 from trunkline.stages.trial import tried
+from trunkline.stages.up_to_date import runtime_for
 from trunkline.store.arrays import open_arrays
 from trunkline.store.feature_set import FeatureSet
 from trunkline.store.feature_store import FeatureStore
@@ -110,7 +110,7 @@ def plan(spec: RunSpec, cluster: Cluster, sample: int = SAMPLE, progress: Progre
         projection = Projection.of(layout, sum(shard.rows for shard in missing), root)
         available = available_memory()
         trial = None
-        if cluster.kind != "address":
+        if cluster.is_here:
             runtime = runtime_for(spec.runtime, backbone, cluster)
             evict = found.source.is_local and available is not None and found.images.bytes > available
             rows = found.images.to_do

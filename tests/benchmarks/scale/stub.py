@@ -84,7 +84,7 @@ def own_seconds(images: int = 100_000) -> float:
 
 def install() -> None:
     """Put the stubs in place of sources, decoders, backbones and runtimes, in this process."""
-    from trunkline import extraction, images, runtimes
+    from trunkline import image_stream, images, runtimes
     from trunkline.stages import extract, preview, scan
     from trunkline.store import feature_store
 
@@ -93,11 +93,13 @@ def install() -> None:
         (preview, "source_of", lambda spec: StubSource(Location(spec.source))),
         (feature_store, "bound", lambda said: StubSource(Location(said["root"]))),
         (images, "load", lambda *_: PIXELS),
+        (images, "load_each", lambda _, recipes: [PIXELS] * len(recipes)),
         (images, "decoded_bytes", lambda *_: 0),
         (runtimes, "load", lambda *_: StubRuntime()),
+        (runtimes, "load_each", lambda wanted, _: [StubRuntime()] * len(wanted)),
         (runtimes, "refuse_what_cannot_run", lambda *_: None),
         (extract, "compiled", lambda root, _: backbone(root)),
     ]
-    assert extraction.images is images
+    assert image_stream.images is images
     for owner, name, stub in stubbed:
         setattr(owner, name, stub)
