@@ -29,9 +29,10 @@ def is_json() -> bool:
 
 def level_of(otherwise: int) -> int:
     """The level of trunkline's own loggers: TRUNKLINE_LOG_LEVEL, else INFO in JSON, else what is given. Raises SpecError."""
-    usual = "INFO" if is_json() else logging.getLevelName(otherwise)
-    level: int = logging.getLevelNamesMapping()[_choice(LEVEL, usual, LEVELS, str.upper)]
-    return level
+    said = _choice(LEVEL, "INFO", LEVELS, str.upper)
+    if not os.environ.get(LEVEL) and not is_json():
+        return otherwise
+    return logging.getLevelNamesMapping()[said]
 
 
 def configure(otherwise: int = logging.WARNING, *, text: bool = True) -> None:
