@@ -93,6 +93,13 @@ def finetune(spec: RunSpec, tune: FinetuneSpec, progress: Progress = silent) -> 
     return _receipt(job, lineage, cached=there is not None, seconds=time.monotonic() - started)
 
 
+def with_the_result(spec: RunSpec, receipt: FinetuneReceipt) -> RunSpec:
+    """The same run with the fine-tuned backbone, cut where it was trained to be cut."""
+    changed = {"backbone": receipt.backbone, "weights": None, "layers": ()}
+    preparation = spec.preparation.model_copy(update={"size": None})
+    return spec.model_copy(update=changed | {"preparation": preparation})
+
+
 def _network(spec: RunSpec, tune: FinetuneSpec) -> tuple[Order, list[str], Cuts]:
     """The network, the names of the layers that will be unfrozen, and all there are."""
     if spec.target.kind != "classes":
