@@ -1,24 +1,56 @@
-"""The heads as a task."""
+"""The heads as tasks: fitted on what there is now, or as they were fitted before."""
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
+import time
+from collections.abc import Sequence
 
-from tasks.stage import STAGE, ProgressArtifact
-from trunkline.cluster import Cluster
+from prefect import get_run_logger
+
+from tasks import tables
+from tasks.publishing import ProgressArtifact, markdown, table
+from tasks.stage import ended, stage
+from trunkline.clusters import Cluster
+from trunkline.heads.artifact import HeadArtifact
 from trunkline.specs import RunSpec
 from trunkline.stages.fit import FitReceipt, fit
+from trunkline.stages.pinned import pinned_heads
+from trunkline.stages.select import SelectReceipt
 
 
-@task(name="fit", task_run_name="fit heads", **STAGE)
+@stage("fit", "fit heads")
 def fit_heads(spec: RunSpec) -> FitReceipt:
     """Masked features → heads; those whose inputs did not change are not fitted again."""
     with Cluster(spec.cluster) as cluster:
         receipt = fit(spec, ProgressArtifact("heads-progress"), cluster=cluster)
-    get_run_logger().info("%d heads, %d of them fitted now", len(receipt.heads), receipt.fitted)
+    return _told(receipt)
+
+
+@stage("heads", "heads as fitted before")
+def heads_as_fitted(spec: RunSpec, selected: SelectReceipt) -> FitReceipt:
+    """The heads that were fitted last on this mask, whatever has come since; only those that never were are fitted now."""
+    started = time.monotonic()
+    pinned = pinned_heads(spec, selected)
+    if not pinned.missing:
+        return _told(FitReceipt(pinned.heads, 0, (), time.monotonic() - started))
+    get_run_logger().info("Never fitted on this mask, so now: %s", ", ".join(head.kind for head in pinned.missing))
+    with Cluster(spec.cluster) as cluster:
+        missing = spec.model_copy(update={"heads": pinned.missing})
+        fitted = fit(missing, ProgressArtifact("heads-progress"), cluster=cluster)
+    heads = [*pinned.heads, *fitted.heads]
+    return _told(FitReceipt(heads, fitted.fitted, fitted.notes, time.monotonic() - started, fitted.curves))
+
+
+def _told(receipt: FitReceipt) -> FitReceipt:
+    words = f"{len(receipt.heads)} heads, {receipt.fitted} of them fitted now"
+    get_run_logger().info(words)
     for note in receipt.notes:
         get_run_logger().warning(note)
-    if receipt.heads:
-        said = [(head.kind, head.metrics.summary()) for head in receipt.heads]
-        rows = [{"head": kind, "measure": figures["measure"], "score": figures["score"]} for kind, figures in said]
-        create_table_artifact(rows, key="heads", description="Heads on the test split")
-    return receipt
+    _publish(receipt.heads)
+    return ended(receipt, words, cached=not receipt.fitted)
+
+
+def _publish(heads: Sequence[HeadArtifact]) -> None:
+    table("heads", tables.heads(heads), "Heads on the test split")
+    for head in heads:
+        text = tables.confusion(head)
+        if text:
+            markdown(f"confusion-{head.kind}", text, f"Confusions of {head.kind} on the test split")

@@ -1,13 +1,19 @@
 """Predicting committed rows as a task."""
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect import get_run_logger, runtime
 
-from tasks.stage import STAGE, ProgressArtifact
+from tasks.publishing import ProgressArtifact, table
+from tasks.stage import ended, stage
 from trunkline.stages.predict import PredictReceipt, predict_rows
 
 
-@task(name="predict", task_run_name="predict with {head}", **STAGE)
+def _name() -> str:
+    said = runtime.task_run.parameters
+    batch = f" on batch {said['batch']}" if said.get("batch") is not None else ""
+    return f"predict with {said['head']}{batch}"
+
+
+@stage("predict", _name)
 def predict_committed(
     store: str, head: str, dataset: str | None = None, split: str | None = None, batch: int | None = None
 ) -> PredictReceipt:
@@ -15,7 +21,6 @@ def predict_committed(
     receipt = predict_rows(store, head, dataset=dataset, split=split, batch=batch, progress=ProgressArtifact("predict"))
     how = "predicted before" if receipt.cached else "predicted now"
     get_run_logger().info("%d rows by %s (%s): %s", receipt.rows, receipt.head, how, receipt.predictions)
-    if receipt.counts:
-        rows = [{"answer": name, "rows": count} for name, count in receipt.counts.items()]
-        create_table_artifact(rows, key="predictions", description=f"{receipt.rows:,} rows by {receipt.head}")
-    return receipt
+    rows = [{"answer": name, "rows": count} for name, count in receipt.counts.items()]
+    table("predictions", rows, f"{receipt.rows:,} rows by {receipt.head}")
+    return ended(receipt, f"{receipt.rows:,} rows {how}", cached=receipt.cached)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import task
-from prefect.artifacts import create_markdown_artifact
-
-from tasks.stage import STAGE
+from tasks.publishing import link, markdown
+from tasks.stage import ended, stage
+from trunkline.locations import Location
+from trunkline.report.address import address_of
 from trunkline.specs import RunSpec
 from trunkline.stages.extract import ExtractReceipt
 from trunkline.stages.fit import FitReceipt
@@ -16,7 +16,7 @@ from trunkline.stages.scan import ScanReceipt
 from trunkline.stages.select import SelectReceipt
 
 
-@task(name="report", task_run_name="write the report", **STAGE)
+@stage("report", "write the report")
 def write_report(
     spec: RunSpec, run_id: str, scanned: ScanReceipt, extracted: ExtractReceipt, selected: SelectReceipt, fitted: FitReceipt
 ) -> ReportReceipt:
@@ -25,11 +25,20 @@ def write_report(
     reported = report(spec, run_id, extracted, selected, fitted, seconds)
     receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
     record(spec, receipt)
-    create_markdown_artifact(_markdown(receipt.summary()), key="summary", description=f"Run {run_id}")
-    return reported
+    address = address_of(Location(reported.report))
+    markdown("summary", _markdown(receipt.summary(), address), f"Run {run_id}")
+    if address:
+        link(
+            "report",
+            address,
+            "report.html",
+            f"The report of {scanned.dataset}: quarantine, filter, heads and the map of images",
+        )
+    words = "nothing has changed, so the report of an earlier run holds" if reported.cached else "written"
+    return ended(reported, f"{words}: {reported.report}", cached=reported.cached)
 
 
-def _markdown(summary: Mapping[str, Any]) -> str:
+def _markdown(summary: Mapping[str, Any], address: str | None) -> str:
     features = summary["features"]
     speed = summary["images_per_second"]
     lines = [
@@ -43,18 +52,18 @@ def _markdown(summary: Mapping[str, Any]) -> str:
         f"| extracted now | {summary['extracted']:,}" + (f" at {speed:,.0f} images/s |" if speed else " |"),
         f"| from earlier runs | {summary['reused']:,} |",
         f"| features kept | {features['kept']:,} of {features['dim']:,} ({features['layer']}) |",
-        *(f"| {head['measure']} of {head['kind']} | {_score(head['score'])} |" for head in summary["heads"]),
+        *(f"| {head['measure']} of {head['kind']} | {_score(head)} |" for head in summary["heads"]),
         "",
         *(f"> {note}" for note in summary["notes"]),
         "",
         f"Features: `{summary['feature_set']}`  ",
-        f"Report: `{summary['report']}`",
+        f"Report: [`{summary['report']}`]({address})" if address else f"Report: `{summary['report']}`",
     ]
     return "\n".join(lines)
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _score(head: Mapping[str, Any]) -> str:
+    return "–" if head["score"] is None else f"{head['score']:.4f}"
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

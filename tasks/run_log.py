@@ -38,10 +38,10 @@ class _ToRun(APILogHandler):
 def _of_run(record: logging.LogRecord) -> bool:
     """Give a record the run in whose context it is logged; False where there is none."""
     task, flow = TaskRunContext.get(), FlowRunContext.get()
-    if record.name == SAID_BY_TASKS and task is not None:
-        return False
-    if task is not None:
-        record.task_run_id, record.flow_run_id = str(task.task_run.id), str(task.task_run.flow_run_id)
-    elif flow is not None and flow.flow_run is not None:
-        record.flow_run_id = str(flow.flow_run.id)
-    return hasattr(record, "flow_run_id")
+    flow_run = flow.flow_run if flow is not None else None
+    if task is None or (flow_run is not None and flow_run.id != task.task_run.flow_run_id):  # a flow that a task called
+        if flow_run is not None:
+            record.flow_run_id = str(flow_run.id)
+        return flow_run is not None
+    record.task_run_id, record.flow_run_id = str(task.task_run.id), str(task.task_run.flow_run_id)
+    return record.name != SAID_BY_TASKS

@@ -1,23 +1,19 @@
 """The scan as a task."""
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
-from tasks.stage import STAGE
+from tasks.stage import ended, stage
 from trunkline.specs import RunSpec
 from trunkline.stages.scan import ScanReceipt, scan
 
 
-@task(name="scan", task_run_name="scan {spec.source}", **STAGE)
+@stage("scan", "scan {spec.source}")
 def scan_source(spec: RunSpec) -> ScanReceipt:
     """Source → manifest."""
     receipt = scan(spec)
-    get_run_logger().info(
-        "%s: %d new, %d changed, %d renamed, %d removed, %d unchanged",
-        receipt.dataset,
-        receipt.added,
-        receipt.changed,
-        receipt.renamed,
-        receipt.removed,
-        receipt.unchanged,
+    words = (
+        f"{receipt.dataset}: {receipt.added} new, {receipt.changed} changed, {receipt.renamed} renamed, {receipt.removed} removed, "
+        f"{receipt.unchanged} unchanged"
     )
-    return receipt
+    get_run_logger().info(words)
+    return ended(receipt, words, cached=receipt.batch is None and not receipt.labels_changed)

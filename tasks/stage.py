@@ -1,22 +1,23 @@
-"""What the stages' tasks share: when to retry, how progress reaches the UI."""
+"""What the stages' tasks share: when to retry, and how they end."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import State
+from prefect.states import Completed, State
 
 from tasks.run_log import log_to_runs
 from trunkline.errors import CorruptStore, GoldenMismatch, RunError, StorageError, TooManyBadImages, UserError
-from trunkline.progress import Step
+from trunkline.store.lease import patient
 
-SECONDS_BETWEEN_UPDATES = 2.0
 log_to_runs()
+
+Given = ParamSpec("Given")
+Receipt = TypeVar("Receipt")
 
 FINAL = (
     UserError,
@@ -40,40 +41,44 @@ def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
     return False
 
 
-STAGE: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [5, 30],
-    "retry_condition_fn": worth_retrying,
-    "cache_policy": NO_CACHE,  # a stage finds out by itself what is done: the store knows, Prefect does not
-    "persist_result": False,
-}
+def stage(name: str, run_name: str | Callable[[], str]) -> Callable[[Callable[Given, Receipt]], Callable[Given, Receipt]]:
+    """A function that ends with `ended` as a Prefect task; called in a flow, it gives the receipt.
+
+    A stage finds out by itself what is done: the store knows, Prefect does not, so Prefect caches nothing. Where another run is at the
+    same work, it waits for as long as that one lives, and then finds it done.
+    """
+
+    def made(work: Callable[Given, Receipt]) -> Callable[Given, Receipt]:
+        @wraps(work)
+        def patiently(*args: Given.args, **kwargs: Given.kwargs) -> Receipt:
+            with patient():
+                return work(*args, **kwargs)
+
+        as_task = task(
+            name=name,
+            task_run_name=run_name,
+            retries=2,
+            retry_delay_seconds=[5, 30],
+            retry_condition_fn=worth_retrying,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )(patiently)
+
+        @wraps(work)
+        def called(*args: Given.args, **kwargs: Given.kwargs) -> Receipt:
+            state: Any = as_task(*args, return_state=True, **kwargs)
+            return state.result()
+
+        return called
+
+    return made
 
 
-class ProgressArtifact:
-    """A progress bar in the UI, moved at most every two seconds; each update is logged too."""
+def ended(receipt: Any, words: str, *, cached: bool = False) -> Any:
+    """The state in which a stage or flow ends: what was done, in words that stand in the UI, and the receipt.
 
-    def __init__(self, key: str) -> None:
-        self._key = key
-        self._artifact: UUID | None = None
-        self._updated = float("-inf")
-
-    def __call__(self, step: Step) -> None:
-        now = time.monotonic()
-        ended = step.total is not None and step.done >= step.total
-        if step.total is None or (not ended and now - self._updated < SECONDS_BETWEEN_UPDATES):
-            return
-        self._updated = now
-        share = 100.0 * step.done / max(step.total, 1)
-        words = f"{step.stage}: {step.done:,} of {step.total:,}" + (f" ({step.note})" if step.note else "")
-        get_run_logger().info(words)
-        try:
-            self._publish(share, words)
-        except Exception as error:  # a server that does not answer must not end the work it only watches
-            get_run_logger().warning("The progress artifact was not updated: %s", error)
-
-    def _publish(self, share: float, words: str) -> None:
-        if self._artifact is None:
-            made: Any = create_progress_artifact(share, key=self._key, description=words)
-            self._artifact = made
-        else:
-            update_progress_artifact(self._artifact, share, description=words)
+    Parameters
+    ----------
+    cached : nothing was left to do, and the state is called so.
+    """
+    return Completed(data=receipt, message=words, name="Cached" if cached else "Completed")

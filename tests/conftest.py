@@ -14,12 +14,13 @@ from hypothesis import settings
 
 from tests.digits import write_digits
 from tests.s3 import bucket, faulty, no_pauses, s3, s3_endpoint, s3_faulty_endpoint  # noqa: F401
+from tests.stack import stack  # noqa: F401
 from tests.stores import empty_store, images_in, spec_for
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import compiled
 from trunkline.backbones.importing import import_keras
 from trunkline.backbones.resolution import order_of
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.specs import Recipe, RunSpec
 from trunkline.stages.run import run

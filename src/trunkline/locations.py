@@ -87,11 +87,12 @@ class Location:
             content: bytes = remote.cat_file(self.uri)
         return content
 
-    def write(self, content: bytes) -> None:
-        """Replace the object atomically."""
+    def write(self, content: bytes, media_type: str = "") -> None:
+        """Replace the object atomically; `media_type` such as text/html, which S3 serves it with, lets a browser show it."""
         if not self.is_local:
+            said = {"ContentType": media_type} if media_type and self.scheme in ("s3", "s3a") else {}
             with _writing(self) as remote:
-                remote.pipe_file(self.uri, content)
+                remote.pipe_file(self.uri, content, **said)
             return
         with storage_errors_in_words(self), self._temporary() as temporary:
             temporary.write_bytes(content)

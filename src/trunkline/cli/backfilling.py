@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from trunkline.cli import show
 from trunkline.cli.app import Json, StorePath, app, err, out
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.specs import BackfillSpec, content_of, validated
 from trunkline.stages import backfill as backfilling
 from trunkline.stages.backfill import BackfillReceipt

@@ -36,6 +36,14 @@ UNITS = {
     "gc": "objects",
     "retry": "images",
     "backfill": "images",
+    "look": "steps",
+    "similar": "rows",
+    "decode": "images",
+    "features": "images",
+    "head": "epochs",
+    "finetune": "images",
+    "choose": "images",
+    "rank": "cuts",
 }
 TIMED = {"extract", "backfill"}  # their speed is told
 SECONDS_BETWEEN_LINES = 10.0

@@ -20,7 +20,7 @@ from trunkline.locations import Location
 from trunkline.metrics import AnyMetrics, metrics_of_json
 from trunkline.tables import open_parquet, parquet_bytes
 
-PLAIN = ("kind", "chosen", "notes", "seconds", "training_rows", "test_rows", "left_out", "sha256")
+PLAIN = ("kind", "chosen", "notes", "seconds", "training_rows", "test_rows", "left_out", "sha256", "fitted_at")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class HeadArtifact:
-    """What `head.json` says. `left_out` test rows have the bytes of a training image; `sha256` of each file."""
+    """What `head.json` says. `left_out` test rows have the bytes of a training image; `sha256` of each file.
+
+    `fitted_at` is the UTC time, as ISO 8601, by which the last of several is known; '' in heads of before this was written down.
+    """
 
     location: Location
     kind: str
@@ -61,6 +64,7 @@ class HeadArtifact:
     test_rows: int
     left_out: int
     sha256: Mapping[str, str]
+    fitted_at: str = ""
 
     @property
     def classes(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from trunkline.errors import SpecError, did_you_mean
 from trunkline.logs.context import FIELDS, with_context
 from trunkline.logs.outlet import Outlet
+from trunkline.logs.redaction import redacted
 
 FORMAT, LEVEL = "TRUNKLINE_LOG_FORMAT", "TRUNKLINE_LOG_LEVEL"
 FORMATS = ("text", "json")
@@ -57,6 +58,8 @@ def configure(otherwise: int = logging.WARNING, *, text: bool = True) -> None:
             if _writes_to_terminal(handler):
                 root.removeHandler(handler)
         logging.captureWarnings(True)
+    for handler in [] if as_json or text else root.handlers:
+        handler.addFilter(_tidy)  # a function that is there already is not added again
     if as_json or text:
         _console = Outlet(_Stderr(), _complete)
         _console.target.setFormatter(json_formatter() if as_json else _Text())
@@ -137,6 +140,14 @@ class LinesAsRecords:
 
     def isatty(self) -> bool:
         return False
+
+
+def _tidy(record: logging.LogRecord) -> bool:
+    """For handlers that are not ours: no secrets, and no counts of what was held back on a worker, which only an outlet can sum up."""
+    text = record.getMessage()
+    if (shown := redacted(text)) != text:
+        record.msg, record.args = shown, None
+    return not hasattr(record, "held_back")
 
 
 def _complete(record: logging.LogRecord) -> bool:

@@ -24,7 +24,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")  # what locations.py writes b
 PARTIAL = re.compile(r".+\.[0-9a-f]{32}\.partial")  # what Zarr writes before it moves
 RECORD = re.compile(r"commits/\d{12}\.parquet")
 MOMENTS = re.compile(r"moments/(\d{12})-([0-9a-f]{16})\.npz")
-LEASE = re.compile(r"leases/lease-(\d{6,})\.json")
+LEASE = re.compile(r"(leases/(?:heads/)?)lease-(\d{6,})\.json")  # of the extraction, and of the heads
 OWN = re.compile(
     r"recipe\.json|layout\.json|effects\.json|report\.json|curves\.json|features\.h5|features\.zarr/(.+/)?zarr\.json|sealed/[^/.][^/]*\.parquet"
 )
@@ -165,7 +165,10 @@ def _strangers(store: FeatureStore, folder: str, datasets: set[str]) -> Iterator
 def _inside(store: FeatureStore, features: FeatureSet, grace: float) -> Iterator[Orphan | str]:
     listed = list(objects_below(features.location))
     committed = _Committed(features, (found.name for found in listed))
-    newest = max((int(said[1]) for found in listed if (said := LEASE.fullmatch(found.name))), default=0)
+    newest: dict[str, int] = {}
+    for found in listed:
+        if said := LEASE.fullmatch(found.name):
+            newest[said[1]] = max(int(said[2]), newest.get(said[1], 0))
     siblings: dict[str, list[str]] = {}
     for found in listed:
         if said := MOMENTS.fullmatch(found.name):
@@ -181,7 +184,7 @@ def _judged(
     features: FeatureSet,
     found: Found,
     committed: _Committed,
-    newest: int,
+    newest: dict[str, int],
     siblings: dict[str, list[str]],
     current: _Training,
     grace: float,
@@ -193,7 +196,8 @@ def _judged(
     if RECORD.fullmatch(found.name) or OWN.fullmatch(found.name):
         return None
     if said := LEASE.fullmatch(found.name):
-        return Orphan(place, "lease", found.size, f"lease {newest} came after it", False) if int(said[1]) < newest else None
+        last = newest[said[1]]
+        return Orphan(place, "lease", found.size, f"lease {last} came after it", False) if int(said[2]) < last else None
     if said := MOMENTS.fullmatch(found.name):
         if not committed.holds(int(said[1]), int(said[1]) + 1):
             return Orphan(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from trunkline.specs.base import Spec
+from trunkline.specs.form import given, when
 
 RELATIVE_THRESHOLD = 0.05
 
@@ -14,6 +17,11 @@ class SelectSpec(Spec):
 
     One of `relative_threshold`, `threshold` and `quantile` decides how much variance is enough; `min_active` and `duplicates` go with each.
     """
+
+    RULES: ClassVar = (
+        when(given("threshold", "number"), quantile={"type": "null"}, relative_threshold={"enum": [RELATIVE_THRESHOLD]}),
+        when(given("quantile", "number"), relative_threshold={"enum": [RELATIVE_THRESHOLD]}),
+    )
 
     relative_threshold: float = Field(
         RELATIVE_THRESHOLD,

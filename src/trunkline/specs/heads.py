@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trunkline.specs.base import Spec
+from trunkline.specs.form import ByKind
 
 MOST_CANDIDATES = 500
 
@@ -192,6 +193,7 @@ class MlpSpec(HeadBase):
 HeadSpec = Annotated[
     SoftmaxSpec | SvmSpec | RidgeSpec | CentroidSpec | NeighboursSpec | TreeSpec | ForestSpec | BoostedSpec | MlpSpec,
     Field(discriminator="kind"),
+    ByKind(),
 ]
 HEAD_SPECS: tuple[type[HeadBase], ...] = (
     SoftmaxSpec,

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from trunkline.specs.base import Spec
+from trunkline.specs.form import given, told, when
 
 
 class Preparation(Spec):
     """How an image becomes the network's pixels; part of the recipe."""
+
+    RULES: ClassVar = (
+        when(
+            told("preset", "keras"),
+            fit={"enum": ["crop"]},
+            kernel={"enum": ["bilinear"]},
+            antialias={"enum": [False]},
+            exif={"enum": ["upright"]},
+            decode={"enum": ["exact"]},
+        ),
+        when(told("kernel", "area"), antialias={"enum": [False]}),
+    )
 
     preset: Literal["trunkline", "keras"] = Field(
         "trunkline",
@@ -43,6 +56,11 @@ class Preparation(Spec):
 
 class ColumnsSpec(Spec):
     """Which columns of a table hold what; for sources that are tables of URIs, or Parquet files with image bytes."""
+
+    RULES: ClassVar = (
+        when(given("uri", "string"), image={"type": "null"}),
+        {"if": given("size", "string"), "then": {"required": ["version"], "properties": {"version": {"type": "string"}}}},
+    )
 
     id: str | None = Field(None, min_length=1, description="column of ids; the URI, or file and row number, by default")
     uri: str | None = Field(None, min_length=1, description="column of URIs; `uri` by default")

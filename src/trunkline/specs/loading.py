@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from trunkline.errors import SpecError, did_you_mean
 from trunkline.specs.base import Spec
@@ -56,6 +56,8 @@ def _in_words(problem: dict[str, Any]) -> str:
     if not key:  # two settings that do not go together
         return str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
+    if problem["type"] == "value_error" and isinstance(given, dict | BaseModel):  # settings of one part that do not go together
+        return f"{key!r}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{key!r} is {given!r}: {problem['msg'].removeprefix('Value error, ').lower()}"
 
 

@@ -2,19 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from trunkline.specs.base import Digest, Name, Spec
+from trunkline.specs.cluster import ClusterSpec
 from trunkline.specs.filter import SelectSpec
+from trunkline.specs.form import told, when
 from trunkline.specs.heads import HEAD_SPECS, ForestSpec, HeadSpec, RidgeSpec, SoftmaxSpec, TargetSpec
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
+
+HEADS_IN_A_FORM: dict[str, Any] = {
+    "uniqueItems": True,
+    "default": [{"kind": "softmax"}, {"kind": "forest"}],
+    "description": "fitted on what the filter keeps. A kind is enough; the menu beside a head takes JSON, for settings such as "
+    '{"kind": "softmax", "C": [0.01, 0.1]}',
+}
+
+
+def _only_heads_for(kind: str) -> dict[str, Any]:
+    """A rule: where the target is of a kind, only heads that can predict it."""
+    able = [each.model_fields["kind"].default for each in HEAD_SPECS if kind in each.TARGETS]
+    return when(
+        {"properties": {"target": told("kind", kind)}, "required": ["target"]},
+        heads={"items": {"properties": {"kind": {"enum": able}}}},
+    )
 
 
 class RunSpec(Spec):
     """Everything a run needs; only `source` and `store` have no default."""
+
+    FIRST: ClassVar = (
+        *(
+            "source",
+            "store",
+            "dataset",
+            "backbone",
+            "layers",
+            "labels",
+            "target",
+            "heads",
+            "select",
+            "cluster",
+            "precision",
+            "pooling",
+        ),
+        *(
+            "maps",
+            "preparation",
+            "weights",
+            "runtime",
+            "storage",
+            "split",
+            "max_bad_fraction",
+            "max_removed_fraction",
+            "drift_warning",
+        ),
+    )
+    RULES: ClassVar = (
+        {"if": told("maps", "kept"), "then": told("pooling", "none")},
+        when(told("precision", "bf16"), runtime={"enum": ["auto", "openvino"]}),
+        when(told("precision", "mixed_float16"), runtime={"enum": ["auto", "tensorflow"]}),
+        *(_only_heads_for(kind) for kind in ("multilabel", "regression")),
+    )
 
     source: str = Field(
         min_length=1,
@@ -40,7 +92,9 @@ class RunSpec(Spec):
         None, min_length=1, description="the backbone's own pre-trained ones by default; a weights file; or random"
     )
     layers: tuple[str, ...] = Field(
-        (), description="where the backbone is cut, by name or index, one array each; before its classifier by default"
+        (),
+        json_schema_extra={"uniqueItems": True},
+        description="where the backbone is cut, by name or index, one array each; before its classifier by default",
     )
     pooling: Literal["avg", "max", "gem", "none"] = Field("avg", description="how a feature map becomes a vector")
     maps: Literal["flat", "kept"] = Field("flat", description="without pooling: a row a map, or (height, width, channels)")
@@ -53,6 +107,7 @@ class RunSpec(Spec):
     target: TargetSpec = TargetSpec()
     heads: tuple[HeadSpec, ...] = Field(
         (SoftmaxSpec(), ForestSpec()),
+        json_schema_extra=HEADS_IN_A_FORM,
         description="fitted on what the filter keeps: softmax, svm, ridge, centroid, knn, tree, forest, boosted, mlp; ridge and "
         "forest by default where the target is a regression",
     )

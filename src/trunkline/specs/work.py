@@ -1,20 +1,35 @@
-"""Where features lie, and where and how the work is done."""
+"""How features lie, and how a worker uses its machine."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from trunkline.compression import Compression
+from trunkline.compression import CODECS, Compression
 from trunkline.specs.base import Spec
+from trunkline.specs.form import told, when
+
+ROWS_PER_SHARD = (64, 128, 256, 512, 1024)
+
+
+def _codecs(format: str) -> str:
+    """A pattern of the compressions of a format: a codec, and its level where it has some."""
+    return "^(" + "|".join(f"{name}(-[0-9]+)?" if most else name for name, (_, most) in CODECS[format].items()) + ")$"
 
 
 class StorageSpec(Spec):
     """How features lie in the store; fixed when a feature set is created."""
 
+    RULES: ClassVar = (
+        when(told("format", "hdf5"), compression={"pattern": _codecs("hdf5")}),
+        {"if": told("format", "hdf5"), "then": True, "else": {"properties": {"compression": {"pattern": _codecs("zarr")}}}},
+    )
+
     format: Literal["zarr", "hdf5"] = Field("zarr", description="zarr on any storage, hdf5 on a local disk")
-    rows_per_shard: int | None = Field(None, description="a power of two from 64 to 1024; chosen from the data by default")
+    rows_per_shard: Annotated[int, WithJsonSchema({"type": "integer", "enum": list(ROWS_PER_SHARD)})] | None = Field(
+        None, description="a power of two from 64 to 1024; chosen from the data by default"
+    )
     ignore_free_space: bool = Field(
         False, description="start though the features, before compression, are more than the disk has free"
     )
@@ -30,7 +45,7 @@ class StorageSpec(Spec):
     @field_validator("rows_per_shard")
     @classmethod
     def _power_of_two(cls, value: int | None) -> int | None:
-        if value is not None and value not in (64, 128, 256, 512, 1024):
+        if value is not None and value not in ROWS_PER_SHARD:
             raise ValueError("must be 64, 128, 256, 512 or 1024")
         return value
 
@@ -38,17 +53,6 @@ class StorageSpec(Spec):
     def _compression_is_there(self) -> StorageSpec:
         Compression.of(self.compression, self.format)
         return self
-
-
-class ClusterSpec(Spec):
-    """Where shards run."""
-
-    kind: Literal["inline", "local", "cuda", "address", "auto"] = Field(
-        "auto",
-        description="inline: this process; local: workers on this machine; cuda: one a GPU; address: an existing scheduler",
-    )
-    workers: int | None = Field(None, ge=1, description="worker processes; one a core by default")
-    address: str | None = Field(None, description="scheduler address such as tcp://host:8786, for kind address")
 
 
 class EngineSpec(Spec):

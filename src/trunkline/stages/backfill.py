@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.specs import BackfillSpec

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from trunkline import runtimes
 from trunkline.backbones.compiled import committed_backbone, compiled
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, SpecError, StoreError
 from trunkline.locations import Location
 from trunkline.manifest import Manifest

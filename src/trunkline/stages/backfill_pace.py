@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.engine import chosen
 from trunkline.specs import EngineSpec
 from trunkline.stages.up_to_date import Target, runtime_for

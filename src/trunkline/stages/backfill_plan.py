@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.manifest import Manifest
 from trunkline.progress import Progress, silent
 from trunkline.shards import Shard

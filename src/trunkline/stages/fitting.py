@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads import artifact
 from trunkline.heads.artifact import HeadArtifact, Origin, Predictions
@@ -100,6 +101,7 @@ class Fitting:
             test_rows=len(self.data.test),
             left_out=self.data.left_out,
             sha256={},
+            fitted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         place = self._store.beside("predictions", self.features.feature_set) / f"{location.name}.parquet"
         saved = artifact.save(made, fitted, Predictions.of(target, self.data.test, self.data.test_truth, outputs), place)

@@ -67,7 +67,7 @@ def report(
     progress(Step("report", 0, 1))
     page = render(_data(spec, features, extracted, selected, fitted, seconds))
     place = FeatureStore.open(Location.of(spec.store)).runs / f"{run_id}/report.html"
-    place.write(page.encode())
+    place.write(page.encode(), "text/html; charset=utf-8")
     pointer.write(json.dumps({"key": key, "report": place.uri}).encode())
     progress(Step("report", 1, 1))
     return ReportReceipt(place.uri, cached=False)
@@ -126,7 +126,7 @@ def _data(
         point_labels=view.labels,
         points_method=view.method,
         pictures=pictures_of(features, view.rows, view.labels),
-        mistakes=mistakes_of(features, best, _predictions(spec, features, best)) if best else (),
+        mistakes=mistakes_of(features, best, _predictions(spec, features, best), spec.engine.batch) if best else (),
         mistakes_head=best.kind if best else "",
         **_curves(fitted, selected),
         **_drift(spec, selected),
@@ -134,9 +134,9 @@ def _data(
     )
 
 
-def quarantined(features: Features) -> list[Quarantined]:
-    """The live quarantined images, in row order."""
-    rows = np.flatnonzero(features.snapshot.statuses() == QUARANTINED)
+def quarantined(features: Features, most: int | None = None) -> list[Quarantined]:
+    """The live quarantined images, in row order; at most so many."""
+    rows = np.flatnonzero(features.snapshot.statuses() == QUARANTINED)[:most]
     return [Quarantined(**row) for row in features.snapshot.table(rows, ("id", "reason", "detail")).to_pylist()]
 
 

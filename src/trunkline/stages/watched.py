@@ -21,6 +21,8 @@ from trunkline.specs import RunSpec
 Receipt = TypeVar("Receipt")
 Parameters = ParamSpec("Parameters")
 
+OUTCOMES = ("succeeded", "refused", "failed", "stopped", "died")
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,8 @@ def watched_run(dataset: str, run_id: str) -> Iterator[None]:
     """A whole run: what is logged meanwhile carries its id and dataset, and it is counted by how it ends."""
     started, outcome = time.monotonic(), "stopped"
     telemetry.add("trunkline_runs_active", 1, dataset=dataset)
+    for each in OUTCOMES:  # who watches for an increase must have seen 0 before
+        telemetry.add("trunkline_runs_total", 0, dataset=dataset, outcome=each)
     with about(run=run_id, dataset=dataset):
         log.info("Run %s of %s starts", run_id, dataset)
         try:

@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ MISSED_BEATS = 3  # in a row, before they are worth a warning
 log = logging.getLogger(__name__)
 
 _held_here: set[str] = set()  # tokens of the leases that this process holds now
+_patience: ContextVar[float] = ContextVar("patience", default=STALE_SECONDS + HEARTBEAT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,22 @@ def latest(folder: Location) -> Lease | None:
 
 @contextlib.contextmanager
 def hold(
-    folder: Location, wait_seconds: float = STALE_SECONDS + HEARTBEAT_SECONDS, waiting: Callable[[Lease], None] | None = None
+    folder: Location, wait_seconds: float | None = None, waiting: Callable[[Lease], None] | None = None
 ) -> Iterator[Lease]:
     """Take the lease, keep its heartbeat, release it at the end.
 
     Parameters
     ----------
     folder : `leases/` of a feature set.
-    wait_seconds : how long to watch another holder before giving up; a dead one is noticed on the way.
+    wait_seconds : how long to watch another holder before giving up; a dead one is noticed on the way. 35 s by default, and within
+        `patient` for as long as it lives.
     waiting : called once with the holder, before the wait.
 
     Raises
     ------
     LeaseHeld : another run is alive.
     """
-    lease = _take(folder, wait_seconds, waiting)
+    lease = _take(folder, _patience.get() if wait_seconds is None else wait_seconds, waiting)
     stop = threading.Event()
     pulse = threading.Thread(target=_keep_beating, args=(lease, stop), name="lease-heartbeat", daemon=True)
     pulse.start()
@@ -105,6 +108,16 @@ def hold(
             current = latest(folder)
             if current and current.number == lease.number:
                 lease.location.write(replace(current, released=True).to_bytes())
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """Within, `hold` waits for another holder as long as it lives: what it does need not be done twice."""
+    before = _patience.set(float("inf"))
+    try:
+        yield
+    finally:
+        _patience.reset(before)
 
 
 def release(folder: Location) -> Lease | None:

@@ -1,0 +1,41 @@
+"""Verify: everything a store says of itself against what lies there. Findings end in a failed run that names them."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.maintenance import verify_store
+from tasks.stage import ended
+from trunkline.errors import CorruptStore
+from trunkline.specs import ClusterSpec
+
+HERE = ClusterSpec(kind="inline")
+
+
+@flow(name="verify", flow_run_name="verify {store}", persist_result=False)
+def verify(store: str, dataset: str | None = None, cluster: ClusterSpec = HERE) -> dict[str, object]:
+    """Check every commit record against manifest and arrays, and account for every row; nothing is changed.
+
+    Parameters
+    ----------
+    store : root of the feature store.
+    dataset : only this one; all by default.
+    cluster : where shards are read; in the run's own process by default.
+
+    Raises
+    ------
+    CorruptStore : something is not as it was written.
+    """
+    found = verify_store(store, dataset, cluster)
+    if found.findings:
+        first = found.findings[0]
+        more = f", and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
+        raise CorruptStore(
+            f"{len(found.findings)} findings in {found.store}: {first.where} {first.detail}{more}; the artifact `findings` lists them. "
+            f"`trunkline verify {found.store} --repair` makes anew what can be made anew."
+        )
+    shards = sum(each.shards for each in found.feature_sets)
+    words = f"{len(found.feature_sets)} feature sets with {shards:,} shards are as they were written"
+    return ended(
+        found.summary(), words + (f"; {len(found.orphans)} orphans, `trunkline gc` removes them." if found.orphans else ".")
+    )

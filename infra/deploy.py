@@ -1,0 +1,166 @@
+"""`make deploy`: work pool, queues, deployments and alerts on the Prefect server that PREFECT_API_URL names. Twice changes nothing.
+
+Settings, all but the first optional: PREFECT_API_URL; TRUNKLINE_STORE and TRUNKLINE_SOURCE, the forms' defaults; TRUNKLINE_ALERT_URL, where
+failures are told.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from infra.alerts import told_to
+
+ROOT = Path(__file__).parents[1]
+POOL = "trunkline"
+QUEUES = {
+    "nightly": (1, "Fresh batches go first."),
+    "default": (5, "What people start by hand, and what looks after the store."),
+    "backfill": (10, "Slices of backfills, which wait for everything else."),
+}
+WAIT_SECONDS = 60.0
+DEFAULTS = {"source": "TRUNKLINE_SOURCE", "store": "TRUNKLINE_STORE"}
+
+
+class DeployError(Exception):
+    """What hindered it, and what to check."""
+
+
+def main() -> None:
+    """Do all of it; say each step."""
+    try:
+        deploy(float(os.environ.get("TRUNKLINE_DEPLOY_WAIT", WAIT_SECONDS)))
+    except DeployError as error:
+        sys.exit(f"Not deployed: {error}")
+
+
+def deploy(wait_seconds: float) -> None:
+    """Raises DeployError."""
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        raise DeployError("PREFECT_API_URL is not set. It names the server, such as http://127.0.0.1:4200/api.")
+    _wait_for(url, wait_seconds)
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        _pool(client)
+        _queues(client)
+        _deployments(client)
+        _say(told_to(client, os.environ.get("TRUNKLINE_ALERT_URL", "")))
+
+
+def prepared(said: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
+    """`prefect.yaml` for this environment: without the defaults that are not set.
+
+    Without a source nothing can run each night, so the schedule is off, and an event has to name source and store.
+    """
+    for deployment in said["deployments"]:
+        spec = deployment["parameters"].get("spec", deployment["parameters"])
+        missing = [name for name, variable in DEFAULTS.items() if name in spec and not environment.get(variable)]
+        deployment["parameters"] = _without(deployment["parameters"], missing)
+        if missing:
+            for schedule in deployment.get("schedules", ()):
+                schedule["active"] = False
+            for trigger in deployment.get("triggers", ()):
+                of_event = {name: f"{{{{ event.payload.{name} }}}}" for name in missing}
+                trigger["parameters"]["spec"] = deployment["parameters"]["spec"] | of_event
+    return said
+
+
+def _without(parameters: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    return {
+        name: _without(value, names) if isinstance(value, dict) else value
+        for name, value in parameters.items()
+        if name not in names
+    }
+
+
+def _wait_for(url: str, seconds: float) -> None:
+    """Until the server answers; pauses double from half a second to eight."""
+    import httpx
+
+    started, pause = time.monotonic(), 0.5
+    while True:
+        try:
+            httpx.get(f"{url.rstrip('/')}/health", timeout=5).raise_for_status()
+            return
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            left = seconds - (time.monotonic() - started)
+            if left <= 0:
+                raise DeployError(
+                    f"the Prefect server at {url} does not answer ({error}), asked again for {seconds:.0f} s. Check that it runs, that "
+                    "PREFECT_API_URL is its address and ends with /api, and that this machine reaches it."
+                ) from error
+            _say(f"Waiting for the Prefect server at {url} ...")
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, 8.0)
+
+
+def _pool(client: Any) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        pool = client.read_work_pool(POOL)
+    except ObjectNotFound:
+        client.create_work_pool(
+            WorkPoolCreate(name=POOL, type="process", description="Flow runs of trunkline, a process each.")
+        )
+        _say(f"Work pool {POOL} created")
+        return
+    if pool.type != "process":
+        raise DeployError(
+            f"the work pool {POOL} is there already, of type {pool.type!r}, and trunkline's is of type 'process'. Delete or rename it."
+        )
+
+
+def _queues(client: Any) -> None:
+    there = {queue.name: queue for queue in client.read_work_queues(work_pool_name=POOL)}
+    for name, (priority, description) in QUEUES.items():
+        if name not in there:
+            client.create_work_queue(name, description=description, priority=priority, work_pool_name=POOL)
+            _say(f"Work queue {name} created, priority {priority}")
+        elif there[name].priority != priority:
+            client.update_work_queue(there[name].id, priority=priority)
+            _say(f"Work queue {name}: priority {there[name].priority} is {priority} now")
+
+
+def _deployments(client: Any) -> None:
+    said = prepared(yaml.safe_load((ROOT / "infra/prefect.yaml").read_text()), dict(os.environ))
+    names = [deployment["name"] for deployment in said["deployments"]]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(said, file, sort_keys=False)
+        file.flush()
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file.name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=_paths())
+    if done.returncode:
+        raise DeployError(f"Prefect refused a deployment:\n{(done.stdout + done.stderr)[-3000:]}")
+    for name in names:
+        deployment = client.read_deployment_by_name(f"{name}/{name}")
+        active = [schedule.schedule for schedule in deployment.schedules if schedule.active]
+        when = ", ".join(f"cron {each.cron} {each.timezone}" for each in active) or "by hand"
+        _say(f"Deployment {name}: queue {deployment.work_queue_name}, {when}")
+
+
+def _paths() -> dict[str, str]:
+    """The environment, with the checkout on Python's path: flows and tasks are no part of the wheel."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
