@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from trunkline.blocks import Status
@@ -14,7 +14,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.specs import BackfillSpec
 from trunkline.stages.backfill_opening import open_backfill, refuse_what_does_not_fit
-from trunkline.stages.backfill_plan import BackfillPlan, plan_backfill
+from trunkline.stages.backfill_plan import BackfillPlan, Slice, plan_backfill
 from trunkline.stages.effects import Effect, measured
 from trunkline.stages.up_to_date import Lack, Made, bring_all_up_to_date, units_of
 from trunkline.wording import counted, in_time
@@ -101,7 +101,7 @@ class BackfillReceipt:
             "images_per_second": self.images_per_second and round(self.images_per_second, 1),
             "seconds": round(self.seconds, 3),
             "worker_hours": round(self.worker_hours, 4),
-            "cost": self.cost,
+            "cost": None if self.cost is None else round(self.cost, 4),
             "effects": {recipe: [vars(each) for each in effects] for recipe, effects in self.effects.items()},
             "slices": [each.summary() for each in self.slices],
         }
@@ -124,7 +124,7 @@ def backfill(spec: BackfillSpec, cluster: Cluster, progress: Progress = silent) 
         left = hours_left(spec, time.monotonic() - started)
         if left == 0.0:
             break
-        told = _of_all(progress, images, plan.images, f"slice {each.number} of {len(plan.slices)}")
+        told = _of_all(progress, each, images, plan)
         now = spec.model_copy(update={"max_hours": left})
         done.append(backfill_slice(now, each.first, each.stop, cluster, told))
         images += each.images
@@ -204,18 +204,18 @@ def hours_left(spec: BackfillSpec, seconds: float) -> float | None:
 
 def cost_of(spec: BackfillSpec, worker_hours: float) -> float | None:
     """At the spec's price; None without one."""
-    return None if spec.price_per_worker_hour is None else round(worker_hours * spec.price_per_worker_hour, 6)
+    return None if spec.price_per_worker_hour is None else worker_hours * spec.price_per_worker_hour
 
 
-def _of_all(progress: Progress, before: int, total: int, where: str) -> Progress:
-    """What an extraction says, as a part of all slices."""
+def _of_all(progress: Progress, now: Slice, before: int, plan: BackfillPlan) -> Progress:
+    """What the extraction of a slice says, as a part of all slices; rows that hold no image any more do not count."""
+    where = f"slice {now.number} of {len(plan.slices)}"
 
     def told(step: Step) -> None:
-        if step.stage == "extract":
-            note = f"{where}, {step.note}" if step.note else where
-            progress(replace(step, stage="backfill", done=min(before + step.done, total), total=total, note=note))
-        else:
-            progress(step)
+        if step.stage != "extract":
+            return progress(step)
+        note = f"{where}, {step.note}" if step.note else where
+        return progress(Step("backfill", before + min(step.done, now.images), plan.images, note))
 
     return told
 
