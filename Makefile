@@ -4,14 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
+STACK ?= stack
 
-.PHONY: help demo test test-all kills bench check format constraints clean
+.PHONY: help demo stack stack-down stack-status test test-all kills bench check format constraints clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 demo: $(VENV)/.installed  ## the main job on 1,797 handwritten digits, into ./demo
 	@$(BIN)/python -m flows.demo demo
+
+stack: $(VENV)/.installed-stack  ## PostgreSQL, Prefect, Dask and an S3 store as processes of this machine; STACK=dir WORKERS=2
+	@STACK="$(STACK)" WORKERS="$(WORKERS)" infra/stack.sh up
+
+stack-down:  ## end the stack; nothing of it is left
+	@STACK="$(STACK)" infra/stack.sh down
+
+stack-status:  ## each service of the stack: its process, memory and health
+	@STACK="$(STACK)" infra/stack.sh status
 
 test: $(VENV)/.installed-dev  ## the test suite without the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
@@ -47,6 +57,10 @@ $(BIN)/python:
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing trunkline and what it needs into $(VENV) (about 3 GB, a minute or two) ..."
 	$(call install,.[pipeline$(comma)prefect])
+	@touch $@
+
+$(VENV)/.installed-stack: $(VENV)/.installed
+	$(call install,.[pipeline$(comma)prefect$(comma)s3$(comma)stack])
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from tests.digits import write_digits
 from tests.s3 import bucket, faulty, no_pauses, s3, s3_endpoint, s3_faulty_endpoint  # noqa: F401
+from tests.stack import stack  # noqa: F401
 from tests.stores import empty_store, images_in, spec_for
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import compiled

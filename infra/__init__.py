@@ -1,0 +1,1 @@
+"""Running trunkline for real: containers, Kubernetes, and a stack of plain processes."""
