@@ -12,6 +12,7 @@ TEAMS = (
 )
 
 
+@pytest.mark.filterwarnings("ignore:.imghdr. is deprecated:DeprecationWarning")  # in Apprise, as it is imported
 @pytest.mark.parametrize(
     ("url", "block"),
     [

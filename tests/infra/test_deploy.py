@@ -79,7 +79,7 @@ def test_without_an_address_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run_deploy(environment: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "infra/deploy.py"]
+    command = [sys.executable, "-m", "infra.deploy"]
     return subprocess.run(
         command,
         cwd=PROJECT,
@@ -119,13 +119,12 @@ def test_twice_changes_nothing(prefect_environment: dict[str, str]) -> None:  # 
     settings = {**SET, "TRUNKLINE_ALERT_URL": secret}
     first = run_deploy(prefect_environment, **settings)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "Work pool trunkline created" in first.stdout
+    assert "Work pool trunkline: nightly 1, default 5, backfill 10" in first.stdout
     assert "Deployment nightly: queue nightly, cron 0 2 * * * UTC" in first.stdout
     before = on_the_server(prefect_environment)
     assert [(name, priority) for _, name, priority in before[2]].count(("backfill", 10)) == 1
     again = run_deploy(prefect_environment, **settings)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "created" not in again.stdout
     assert on_the_server(prefect_environment) == before
     assert "secret-token" not in first.stdout + first.stderr + json.dumps(
         ask(prefect_environment, "/block_documents/filter", {})
