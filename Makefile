@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 STACK ?= stack
 
-.PHONY: help demo stack stack-down stack-status test test-all kills bench check format constraints clean
+.PHONY: help demo deploy stack stack-down stack-status test test-all kills bench check format constraints clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -22,6 +22,9 @@ stack-down:  ## end the stack; nothing of it is left
 
 stack-status:  ## each service of the stack: its process, memory and health
 	@STACK="$(STACK)" infra/stack.sh status
+
+deploy: $(VENV)/.installed  ## pool, deployments and alerts on the Prefect server at PREFECT_API_URL; twice changes nothing
+	@$(BIN)/python -m infra.deploy
 
 test: $(VENV)/.installed-dev  ## the test suite without the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
