@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from tasks import tables
 from tasks.publishing import ProgressArtifact, markdown, table
 from tasks.stage import ended, stage
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.heads.artifact import HeadArtifact
 from trunkline.specs import RunSpec
 from trunkline.stages.fit import FitReceipt, fit

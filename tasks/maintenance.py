@@ -7,7 +7,7 @@ from prefect import get_run_logger
 from tasks import tables
 from tasks.publishing import ProgressArtifact, table
 from tasks.stage import ended, stage
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.maintenance.retry import Retried, retry
 from trunkline.maintenance.verify import Verified, verify
 from trunkline.specs import ClusterSpec

@@ -5,7 +5,7 @@ from prefect import get_run_logger
 from tasks import tables
 from tasks.publishing import table
 from tasks.stage import ended, stage
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.specs import RunSpec
 from trunkline.stages.select import SelectReceipt, select
 

@@ -20,7 +20,7 @@ from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import compiled
 from trunkline.backbones.importing import import_keras
 from trunkline.backbones.resolution import order_of
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.specs import Recipe, RunSpec
 from trunkline.stages.run import run

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline import selection
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages.extract import ExtractReceipt, extract

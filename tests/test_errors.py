@@ -16,12 +16,13 @@ def tree() -> list[type[errors.TrunklineError]]:
 
 def test_whatever_the_user_can_change_exits_2_and_a_failed_run_exits_1():
     codes = {each.__name__: each.exit_code for each in tree()}
-    user = {"UserError", "SpecError", "SourceError", "BackboneError", "StoreError", "DataError"}
+    user = {"UserError", "SpecError", "SourceError", "BackboneError", "ClusterError", "StoreError", "DataError"}
     run = {
         "RunError",
         "TooManyBadImages",
         "LeaseHeld",
         "LeaseLost",
+        "RunEnded",
         "StorageError",
         "StorageUnreachable",
         "CorruptStore",

@@ -16,7 +16,7 @@ from trunkline import extraction, moments, shard_extraction
 from trunkline.backbones.compiled import compiled
 from trunkline.backbones.resolution import order_of
 from trunkline.blocks import RowRecord, Status, feature_digest
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.engine import Engine
 from trunkline.errors import CorruptStore, LeaseLost, SourceError, StorageError, StorageUnreachable
 from trunkline.extraction import ExtractionJob, SharedJob, extract_shard

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dask
-import distributed
 import pytest
-from distributed import LocalCluster
 
 from tests.kills.started import Log, killed, scheduler_and_workers
-from trunkline.cluster import START_ATTEMPTS, Cluster
-from trunkline.errors import RunError, SpecError
+from trunkline.clusters import Cluster
+from trunkline.errors import RunError
 from trunkline.fan_out import (
     IN_FLIGHT_PER_SLOT,
     INFRASTRUCTURE_RETRIES,
@@ -182,114 +178,3 @@ def test_a_scheduler_that_is_killed_ends_the_run_in_words(tmp_path: Path):
             RunError, match=rf"The Dask scheduler {address} is gone.*What was committed is kept.*start the same command"
         ):
             next(receipts)
-
-
-def test_workers_that_die_while_they_start_are_started_again(monkeypatch: pytest.MonkeyPatch, caplog):
-    real, attempts = distributed.LocalCluster, []
-
-    def dies_at_first(**how: object) -> LocalCluster:
-        attempts.append(how)
-        if len(attempts) < START_ATTEMPTS:
-            raise RuntimeError("Nanny failed to start.")
-        return real(**how)
-
-    monkeypatch.setattr(distributed, "LocalCluster", dies_at_first)
-    with Cluster(ClusterSpec(kind="local", workers=1)) as cluster:
-        assert list(cluster.executor.map(square, 0, [4])) == [(4, 16)]
-    assert "Workers died while they started (attempt 2 of 3)" in caplog.text
-
-
-def test_workers_that_never_start_are_told_in_words(monkeypatch: pytest.MonkeyPatch):
-    def dies(**_: object) -> None:
-        raise RuntimeError("Nanny failed to start.")
-
-    monkeypatch.setattr(distributed, "LocalCluster", dies)
-    with (
-        Cluster(ClusterSpec(kind="local", workers=4)) as cluster,
-        pytest.raises(
-            RunError,
-            match=r"4 workers could not be started in 3 attempts \(Nanny failed to start\.\): was memory short",
-        ),
-    ):
-        _ = cluster.executor
-
-
-def test_inline_is_the_serial_loop():
-    with Cluster(ClusterSpec(kind="inline")) as cluster:
-        assert cluster.workers == 1
-        assert isinstance(cluster.executor, SerialExecutor)
-        assert cluster.executor is cluster.executor
-
-
-def test_auto_is_known_without_starting_a_worker():
-    cluster = Cluster(ClusterSpec())
-    assert cluster.kind == ("cuda" if Path("/dev/nvidia0").exists() else "local")
-    assert Cluster(ClusterSpec(kind="local", workers=3)).workers == 3
-    assert Cluster(ClusterSpec(kind="local")).workers == len(os.sched_getaffinity(0))
-    assert cluster._executor is None
-
-
-def test_cores_are_shared_among_local_workers(dask_executor: DaskExecutor):
-    assert dask_executor.workers == WORKERS
-    assert dask_executor.threads == max(1, len(os.sched_getaffinity(0)) // WORKERS)
-
-
-def test_an_existing_scheduler_is_used_and_left_running():
-    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as existing:
-        spec = ClusterSpec(kind="address", address=existing.scheduler_address)
-        for _ in range(2):
-            with Cluster(spec) as cluster:
-                assert cluster.workers == 1
-                assert list(cluster.executor.map(square, 0, [4])) == [(4, 16)]
-
-
-def test_a_scheduler_without_workers_is_refused():
-    with (
-        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=":0") as existing,
-        Cluster(ClusterSpec(kind="address", address=existing.scheduler_address)) as cluster,
-        pytest.raises(RunError, match=r"The Dask scheduler tcp://127.0.0.1:\d+ has no workers. Start some"),
-    ):
-        _ = cluster.executor
-
-
-def test_no_scheduler_answers():
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "500ms"}),
-        Cluster(ClusterSpec(kind="address", address="tcp://127.0.0.1:9")) as cluster,
-        pytest.raises(RunError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9 \(.*\). Check the address"),
-    ):
-        _ = cluster.executor
-
-
-def test_the_scheduler_is_not_named():
-    with (
-        Cluster(ClusterSpec(kind="address")) as cluster,
-        pytest.raises(SpecError, match=r"cluster.address is missing: name the scheduler, such as tcp://host:8786"),
-    ):
-        _ = cluster.executor
-
-
-def test_gpus_need_dask_cuda(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "dask_cuda", None)
-    with (
-        Cluster(ClusterSpec(kind="cuda")) as cluster,
-        pytest.raises(SpecError, match=r"cluster.kind cuda needs dask-cuda: pip install 'trunkline\[gpu\]'"),
-    ):
-        _ = cluster.executor
-
-
-def test_a_gpu_without_dask_cuda_is_left_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/nvidia0")
-    found = importlib.util.find_spec("dask_cuda")
-    assert Cluster(ClusterSpec()).kind == ("cuda" if found else "local")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "dask_cuda")
-    assert Cluster(ClusterSpec()).kind == "cuda"
-
-
-@pytest.mark.parametrize("address", ["localhost", "foo:bar", "nonsense://x:1"])
-def test_an_address_that_is_none_is_said_in_words(address: str):
-    with (
-        Cluster(ClusterSpec(kind="address", address=address)) as cluster,
-        pytest.raises(SpecError, match=r"a scheduler.s looks like tcp"),
-    ):
-        _ = cluster.executor

@@ -11,7 +11,7 @@ import pytest
 
 from tests.reading.made import Made, ids
 from trunkline import gram
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError
 from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.gram import GramJob

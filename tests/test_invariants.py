@@ -26,7 +26,7 @@ from tests.stores import (
     spec_for,
 )
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import BackboneError, LeaseHeld, LeaseLost, StoreError, TooManyBadImages
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec

@@ -20,7 +20,7 @@ import pytest
 
 from tests.stores import ROWS, copy_of, empty_store, extracted, feature_set_in, images_in, objects, spec_for
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import RunError
 from trunkline.extraction import RowsReceipt, SharedJob, extract_rows
 from trunkline.maintenance.verify import verify

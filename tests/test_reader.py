@@ -14,7 +14,7 @@ import zarr
 from tests.manifests import appended
 from tests.stores import ROWS, copy_of, empty_store, extracted, feature_set_in, images_in, spec_for
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import CorruptStore, DataError, StoreError
 from trunkline.locations import Location
 from trunkline.sources import Listed

@@ -20,7 +20,7 @@ from tests.s3 import ACCESS_KEY, SECRET, objects_in, upload
 from tests.stores import ROWS, images_in, spec_for
 from tests.test_planned_failures import kill_group
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import SourceError, StoreError
 from trunkline.locations import Location
 from trunkline.reader import Features

@@ -157,9 +157,31 @@ def test_the_smallest_spec_has_the_defaults():
         ({"engine": {"bach": 8}}, r"unknown key 'engine\.bach'\. Did you mean batch"),
         ({"split": {"test_fraction": 1.0}}, r"'split\.test_fraction' is 1\.0: .*less than 1"),
         ({"max_bad_fraction": -0.1}, r"'max_bad_fraction' is -0\.1: .*greater than or equal to 0"),
+        (
+            {"cluster": {"kind": "address"}},
+            r"here: 'cluster': kind is 'address' and address is missing: name the scheduler, such as tcp",
+        ),
+        (
+            {"cluster": {"minimum": 3, "workers": 2}},
+            r"'cluster': minimum is 3 and workers, the most there may be, is 2: make minimum",
+        ),
+        ({"cluster": {"kind": "kubernetes"}}, r"kind kubernetes needs workers, how many pods, and kubernetes\.image"),
+        ({"cluster": {"kind": "kubernetes", "workers": 2}}, r"needs workers, how many pods, and kubernetes\.image"),
+        ({"cluster": {"tls": {"ca": "ca.pem"}}}, r"'cluster\.tls': TLS needs both files, ca and certificate"),
+        ({"cluster": {"kind": "slurm"}}, r"'auto', 'inline', 'local', 'cuda', 'address' or 'kubernetes'"),
+        *(
+            (
+                {"cluster": {"address": address}},
+                rf"'cluster\.address' is '{address}': a scheduler's address looks like tcp://host:8786",
+            )
+            for address in ("localhost", "foo:bar", "nonsense://x:1")
+        ),
+        ({"cluster": {"kubernetes": {"memory": "lots"}}}, r"'cluster\.kubernetes\.memory' is 'lots'"),
+        ({"cluster": {"kubernetes": {"secret": "Not_A_Name"}}}, r"'cluster\.kubernetes\.secret' is 'Not_A_Name'"),
+        ({"cluster": {"patience": -1}}, r"'cluster\.patience' is -1: .*greater than or equal to 0"),
         ({"cluster": {"workers": 0}}, r"'cluster\.workers' is 0: .*greater than or equal to 1"),
-        ({"columns": {"uri": "a", "image": "b"}}, r"'columns' is .*a table leads to images by a column of uris or holds them"),
-        ({"columns": {"size": "b"}}, r"'columns' is .*a column of sizes needs a column of versions"),
+        ({"columns": {"uri": "a", "image": "b"}}, r"'columns': a table leads to images by a column of URIs or holds them"),
+        ({"columns": {"size": "b"}}, r"'columns': a column of sizes needs a column of versions"),
         ({"columns": {"labels": "b"}}, r"unknown key 'columns\.labels'\. Did you mean labels or label"),
         ({"source_kind": "zip"}, r"'source_kind' is 'zip': .*'folder', 'glob', 'table', 'tar' or 'bytes'"),
         ({"source": None}, r"'source' is None: .*valid string"),

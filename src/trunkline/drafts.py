@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,8 @@ class Draft:
         if self._writer is None:
             return
         stop = self.next_row - len(self._waiting)
-        self._writer.add_key_value_metadata({"trunkline.start": str(self._start), "trunkline.stop": str(stop)})
+        said = {"start": str(self._start), "stop": str(stop), "scanned": datetime.now(UTC).isoformat(timespec="seconds")}
+        self._writer.add_key_value_metadata({f"trunkline.{name}": value for name, value in said.items()})
         self._writer.close()
         self._writer, self._start = None, stop
 

@@ -5,12 +5,14 @@ TrunklineError
 │   ├── SpecError             a spec: unknown key, wrong value, missing file
 │   ├── SourceError           a source: missing, empty, or bound to another dataset
 │   ├── BackboneError         a backbone, layer or weights file
+│   ├── ClusterError          workers that cannot do this work, or would not do it alike
 │   ├── StoreError            a store: missing, foreign, newer, of another recipe
 │   └── DataError             the data cannot carry what was asked: one class, nothing kept, rows pending
 └── RunError                  exit 1: the run failed; starting it again resumes it
     ├── TooManyBadImages      more than max_bad_fraction of the images could not be read
     ├── LeaseHeld             another run is writing this feature set
     ├── LeaseLost             another run has taken this feature set over
+    ├── RunEnded              a worker's: the run that asked for the work has ended
     ├── StorageError          the disk or bucket refused: full, read-only, no permission
     ├── StorageUnreachable    the disk or bucket does not answer; trying again may help
     ├── CorruptStore          a committed object does not say what it should
@@ -47,6 +49,10 @@ class BackboneError(UserError):
     pass
 
 
+class ClusterError(UserError):
+    pass
+
+
 class StoreError(UserError):
     pass
 
@@ -68,6 +74,10 @@ class LeaseHeld(RunError):
 
 
 class LeaseLost(RunError):
+    pass
+
+
+class RunEnded(RunError):
     pass
 
 

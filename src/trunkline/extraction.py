@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trunkline import runtimes
+from trunkline.blocks import Status
 from trunkline.engine import in_common
 from trunkline.image_stream import ImageStream
 from trunkline.manifest import Manifest
@@ -27,10 +28,14 @@ class SharedJob:
 
 @dataclass(frozen=True)
 class RowsReceipt:
-    """What became of a range of rows: for each job the receipts of its shards, in row order; `done` rows were gone through for any."""
+    """What became of a range of rows: for each job the receipts of its shards, in row order.
+
+    `done` rows were gone through for any job; `images` of them held an image, which was read once.
+    """
 
     rows: Shard
     done: int
+    images: int
     receipts: tuple[tuple[ShardReceipt, ...], ...]
 
 
@@ -83,12 +88,12 @@ class _Worker:
             there = [shard for shard in shards if recipe.features.commits.has(shard.name)]
             receipts.append([receipt(recipe.features.commits.read(shard.name), reused=True) for shard in there])
             waiting.append(deque(shard for shard in shards if shard not in there))
-        done = self._make(rows, waiting, receipts) if any(waiting) else 0
+        done, images = self._make(rows, waiting, receipts) if any(waiting) else (0, 0)
         in_order = (tuple(sorted(some, key=lambda each: each.shard)) for some in receipts)
-        return RowsReceipt(rows, done, tuple(in_order))
+        return RowsReceipt(rows, done, images, tuple(in_order))
 
-    def _make(self, rows: Shard, waiting: Sequence[deque[Shard]], receipts: Sequence[list[ShardReceipt]]) -> int:
-        """Shards that wait, as their images come in; how many rows were gone through."""
+    def _make(self, rows: Shard, waiting: Sequence[deque[Shard]], receipts: Sequence[list[ShardReceipt]]) -> tuple[int, int]:
+        """Shards that wait, as their images come in; how many rows were gone through, and how many of them held an image."""
         table = self.manifest.read(rows)
         wanted = _wanted(rows, waiting)
 
@@ -97,14 +102,17 @@ class _Worker:
             return ShardInProgress(self.recipes[number], shard, table.slice(shard.start - rows.start, shard.rows))
 
         making = {number: begin(number) for number, shards in enumerate(waiting) if shards}
-        for images in self.stream.of(table, wanted):
-            for number, image in images.items():
+        done = images = 0
+        for row in self.stream.of(table, wanted):
+            done += 1
+            images += any(image.record.status != Status.VOID for image in row.values())
+            for number, image in row.items():
                 making[number].add(image)
                 if making[number].is_whole:
                     receipts[number].append(making.pop(number).commit(self._root))
                     if waiting[number]:
                         making[number] = begin(number)
-        return sum(map(bool, wanted))
+        return done, images
 
 
 def _wanted(rows: Shard, waiting: Sequence[Sequence[Shard]]) -> list[list[int]]:

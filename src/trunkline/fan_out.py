@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from trunkline import calls
 from trunkline.errors import RunError
 from trunkline.logs import carried
 
@@ -21,16 +24,20 @@ Receipt = TypeVar("Receipt")
 SHARDS_PER_WORKER_AT_ONCE = 2  # one reads and writes while the other computes
 IN_FLIGHT_PER_SLOT = 2
 INFRASTRUCTURE_RETRIES = 2
+COUNT_EVERY_SECONDS = 2.0  # workers come and go
+END_SECONDS = 5.0  # for which an ended map waits for what runs on workers: about two batches
 LACK_OF_MEMORY = ("can't start new thread", "bad_alloc", "Cannot allocate memory")  # where it is no MemoryError
 
 log = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
-    """Runs shards. `workers` processes share the work, each with `threads` cores for its forward pass."""
+    """Runs shards. `workers` processes share the work now, each with `threads` cores for its forward pass."""
 
-    workers: int
     threads: int
+
+    @property
+    def workers(self) -> int: ...
 
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
         """`function(job, item)` for each item, receipts as they come; the first error ends it."""
@@ -46,8 +53,11 @@ class Executor(Protocol):
 class SerialExecutor:
     """A plain loop in this process, with all its cores."""
 
-    workers: int = 1
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+    @property
+    def workers(self) -> int:
+        return 1
 
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
         function = carried(function)
@@ -63,32 +73,43 @@ class SerialExecutor:
 
 @dataclass
 class DaskExecutor:
-    """Dask workers: a bounded number of futures in flight, lost ones submitted again, finished ones released at once."""
+    """Dask workers: a bounded number of futures in flight, lost ones submitted again, finished ones released at once.
+
+    `admission`, where there is one, is asked by each worker process before it works for the first time, however late it joined.
+    """
 
     client: Any
-    workers: int
     threads: int
+    admission: calls.Admission | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many there are at this moment; 1 where the last one has just gone, and another will follow."""
+        return max(1, len(self.client.nthreads()))
 
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
         from distributed import as_completed
         from distributed.client import ClosedClientError
 
-        address, function = self.client.scheduler.address, carried(function)
+        address, token = self.client.scheduler.address, uuid.uuid4().hex
+        function = carried(function)
         waiting, lost = iter(items), Counter[Any]()
         running: dict[Any, Item] = {}
         done = as_completed(loop=self.client.loop)
+        room = _Room(self)
 
         def submit(item: Item) -> None:
             if not _connected(self.client):
                 raise _scheduler_gone(address)
+            key = f"{getattr(function, '__name__', 'call')}-{uuid.uuid4().hex}"  # Dask learns from the name how long such tasks take
             try:
-                future = self.client.submit(function, job, item, pure=False)
+                future = self.client.submit(calls.call, token, self.admission, function, job, item, key=key)
             except ClosedClientError as error:
                 raise _scheduler_gone(address) from error
             running[future] = item
             done.add(future)
 
-        for item in _some(waiting, self.workers * SHARDS_PER_WORKER_AT_ONCE * IN_FLIGHT_PER_SLOT):
+        for item in _some(waiting, room.left(running)):
             submit(item)
         try:
             for future in done:
@@ -104,24 +125,42 @@ class DaskExecutor:
                     raise _scheduler_gone(address)
                 receipt = _result(future, item)
                 future.release()
-                for more in _some(waiting, 1):
+                for more in _some(waiting, room.left(running)):
                     submit(more)
                 yield receipt
         finally:
             with contextlib.suppress(ClosedClientError):
                 self.client.cancel(list(running))
+            if running and self.client.status == "running":
+                _end(self.client, token)
 
     def hold(self, items: Sequence[Item]) -> Sequence[Any]:
         """Each is the result of a task of its own, so that Dask makes it again where its worker died."""
         workers = sorted(workers_of(self.client))
-        homes = [[workers[number % len(workers)]] for number in range(len(items))]
+        homes = [[workers[number % len(workers)]] if workers else None for number in range(len(items))]
         return [
-            self.client.submit(_itself, item, workers=home, allow_other_workers=True, pure=False)
+            self.client.submit(_itself, item, workers=home, allow_other_workers=home is not None, pure=False)
             for item, home in zip(items, homes, strict=True)
         ]
 
     def everywhere(self, function: Callable[[], None]) -> None:
-        self.client.run(function)
+        self.client.run(function, on_error="ignore")  # a worker that leaves meanwhile needs it no more
+
+
+class _Room:
+    """How many more calls may be in flight: so many for each worker that there is, counted again every now and then."""
+
+    def __init__(self, executor: DaskExecutor) -> None:
+        self._executor = executor
+        self._counted, self._most = float("-inf"), SHARDS_PER_WORKER_AT_ONCE * IN_FLIGHT_PER_SLOT
+
+    def left(self, running: Sized) -> int:
+        now = time.monotonic()
+        if now - self._counted >= COUNT_EVERY_SECONDS:
+            self._counted = now
+            with contextlib.suppress(OSError):  # a scheduler that is gone is noticed by whoever submits to it
+                self._most = self._executor.workers * SHARDS_PER_WORKER_AT_ONCE * IN_FLIGHT_PER_SLOT
+        return max(0, self._most - len(running))
 
 
 def workers_of(client: Any) -> dict[str, dict[str, Any]]:
@@ -131,6 +170,21 @@ def workers_of(client: Any) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     return found
+
+
+def _end(client: Any, token: str) -> None:
+    """Tell every worker that a map has ended, and wait a little until none works on it any more."""
+
+    def tell() -> None:
+        with contextlib.suppress(Exception):  # a worker or scheduler that is gone has stopped as well
+            client.run(calls.end, token, on_error="ignore")
+            deadline = time.monotonic() + END_SECONDS
+            while any(client.run(calls.working, token, on_error="ignore").values()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    telling = threading.Thread(target=tell, name="end-of-map", daemon=True)  # a worker that hangs must not hold the driver
+    telling.start()
+    telling.join(2 * END_SECONDS)
 
 
 def _itself(item: Item) -> Item:

@@ -14,6 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -174,6 +175,15 @@ class Location:
                 return sum(int(found["size"] or 0) for found in files.find(self.uri, detail=True).values())
         except FileNotFoundError:
             return 0
+
+    def modified(self) -> datetime:
+        """When this object was written last, in UTC. Raises FileNotFoundError where there is none."""
+        if self.is_local:
+            with storage_errors_in_words(self, "Looking at"):
+                return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        with reached(self) as remote:
+            found: datetime = remote.modified(self.uri)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
     def refuse_unless_exclusive(self) -> None:
         """Try once a process whether `create` is exclusive here. Raises StorageError where it overwrites.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -57,6 +58,15 @@ class Batch:
     @property
     def is_large(self) -> bool:
         return self.blocks > BLOCKS_AT_ONCE
+
+    @property
+    def scanned(self) -> datetime:
+        """When its scan wrote it, in UTC; of batches that do not say so, when their file was modified last."""
+        said = (self.footer.metadata or {}).get(b"trunkline.scanned", b"").decode()
+        try:
+            return datetime.fromisoformat(said).astimezone(UTC)
+        except ValueError:
+            return self.location.modified()
 
     @property
     def blocks(self) -> int:

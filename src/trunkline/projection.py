@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,13 @@ class Projection:
     def of(cls, layout: ArrayLayout, rows: int, location: Location) -> Projection:
         features = sum(layout.dims.values())
         return cls(location, rows, features, features * np.dtype(layout.dtype).itemsize, location.free())
+
+    @classmethod
+    def together(cls, each: Sequence[Projection], location: Location) -> Projection:
+        """Of several recipes over the same dataset; where one has fewer rows to go, a row is as wide as rows are on average."""
+        rows = max(one.rows for one in each)
+        features, total = sum(one.features for one in each), sum(one.bytes for one in each)
+        return cls(location, rows, features, -(-total // max(rows, 1)), location.free())
 
     def __str__(self) -> str:
         free = "" if self.free is None else f", {in_bytes(self.free)} free"
@@ -101,6 +109,17 @@ class WorkerMemory:
         if process is None:
             process = PROCESS_BYTES + 2 * (backbone.location / backbone.files).size()
         return cls(process, at_once * layout.rows_per_shard * row, at_once * waiting, decoding)
+
+    @classmethod
+    def together(cls, each: Sequence[WorkerMemory]) -> WorkerMemory:
+        """Of a worker that holds several backbones, as `of` assumes each alone: one process, whose libraries are there once."""
+        return cls(
+            process=PROCESS_BYTES + sum(one.process - PROCESS_BYTES for one in each),
+            shards=sum(one.shards for one in each),
+            ahead=sum(one.ahead for one in each),
+            decoding=max(one.decoding for one in each),
+            kept=max(one.kept for one in each),
+        )
 
     @property
     def bytes(self) -> int:

@@ -9,12 +9,13 @@ from typing import Any, Unpack
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from trunkline.errors import StoreError, did_you_mean
 from trunkline.locations import Location
 from trunkline.reading import card, lazy, masks, tables
 from trunkline.reading.feature_reader import FeatureReader
+from trunkline.reading.nearest import Found, nearest
 from trunkline.reading.selection import Choice, Names, Selection
 from trunkline.reading.snapshot import Snapshot
 from trunkline.reading.streams import Stream
@@ -147,6 +148,28 @@ class Features:
     def batches(self, size: int, split: Names | None = None, **choice: Unpack[Choice]) -> Iterator[Batch]:
         """(rows, X, y) of `size` rows each, in row order, with a few shards in memory at a time."""
         return self.view(split, **choice).batches(size)
+
+    def nearest(
+        self, vectors: ArrayLike, k: int = 20, split: Names | None = None, *, metric: str = "cosine", **choice: Unpack[Choice]
+    ) -> Found:
+        """The rows nearest to each vector: exact, read block by block.
+
+        Parameters
+        ----------
+        vectors : (n, dim), such as `read(rows)` gives; with `mask` or `columns` also (n, columns).
+        k : neighbours of each.
+        metric : `cosine` (1 − the cosine) or `euclidean`.
+
+        Returns
+        -------
+        rows : (n, k) int64, the nearest first, of equally near ones the lower row. A row that was asked about is its own neighbour.
+        distances : (n, k) float64.
+
+        Raises
+        ------
+        DataError : vectors that do not fit, an unknown metric, or k more than the rows that are meant.
+        """
+        return nearest(self.view(split, **choice), vectors, k, metric)
 
     def tf_data(
         self,

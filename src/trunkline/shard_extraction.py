@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trunkline import environment, moments
+from trunkline import calls, environment, moments
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import FeatureBlock, RowRecord, Status, Timings, feature_digest, rows_digest
 from trunkline.engine import Engine
@@ -117,6 +117,7 @@ class OpenRecipe:
         self._lease_checked = time.monotonic()
 
     def check_lease(self, at_most_every: float = LEASE_CHECK_SECONDS) -> None:
+        calls.check_ended()
         now = time.monotonic()
         if now - self._lease_checked >= at_most_every:
             self.job.lease.check()
@@ -128,6 +129,7 @@ class OpenRecipe:
             return 0.0
         self.check_lease()
         with self._turn:
+            calls.check_ended()  # again: another shard's batch may have had its turn before
             started = time.perf_counter()
             for layer, values in self._runtime.run(batch.padded()).items():
                 out[layer][batch.numbers] = cast(values[: len(batch.numbers)], self.features.layout.dtype)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.machine import in_words, machine
 from tests.reading.made import Made
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import SerialExecutor
 from trunkline.heads.catalogue import fit_head
 from trunkline.heads.folds import folds_of

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from tests.benchmarks.job import Timing
 from tests.benchmarks.measure import Measured
 
 PRECISIONS = ("f32", "bf16")
 LEAST_IMAGES, LEAST_ORCHESTRATED = 1000, 10_000  # fewer measure the start of things
+PER = 10_000  # images, for which seconds are given
 # least steady ratios, on two cores
 TARGETS: Mapping[str, Mapping[str, float]] = {
     "mobilenet-v2": {
@@ -73,13 +75,31 @@ class PathSummary:
 
 
 @dataclass(frozen=True)
+class Added:
+    """What Prefect and Dask add to a plain loop in one process, in seconds; less than 0 where their workers save more than they cost.
+
+    Parameters
+    ----------
+    steady : for each 10,000 images, from the first read to the last commit.
+    once : for each run, whatever its size: starting the workers, planning, counting.
+    flow : for each run, the flow beyond its stages: Prefect's temporary server, its calls, and the report.
+    """
+
+    images: int
+    steady: Spread
+    once: Spread
+    flow: Spread
+
+
+@dataclass(frozen=True)
 class NetworkSummary:
-    """`limits` are 1 / (1/forward + 1/decode) by precision, images per second."""
+    """`limits` are 1 / (1/forward + 1/decode) by precision, images per second; `added` is None where one of the two did not run."""
 
     network: str
     paths: Mapping[str, PathSummary]
     limits: Mapping[str, Spread]
     ratios: Sequence[Ratio]
+    added: Added | None
 
 
 def summarise(network: str, runs: Sequence[Measured]) -> NetworkSummary:
@@ -94,7 +114,25 @@ def summarise(network: str, runs: Sequence[Measured]) -> NetworkSummary:
         paths={path: _path(path, repeats) for path, repeats in good.items()},
         limits={precision: spread for precision, series in limits.items() if (spread := Spread.of([*series.values()]))},
         ratios=[ratio for ratio in _ratios(network, good, limits) if ratio is not None],
+        added=_added(good),
     )
+
+
+def _added(good: Mapping[str, Sequence[Measured]]) -> Added | None:
+    flows = {each.repeat: each.timing for each in good.get("prefect-dask", ()) if each.timing}
+    loops = {each.repeat: each.timing for each in good.get("plain-loop", ()) if each.timing}
+    both = [(flows[repeat], loops[repeat]) for repeat in sorted(flows.keys() & loops.keys())]
+    steady = Spread.of([PER * (flow.steady_seconds / flow.images - loop.steady_seconds / loop.images) for flow, loop in both])
+    once = Spread.of([_outside(flow) - _outside(loop) for flow, loop in both])
+    beyond = Spread.of([flow.notes["flow_seconds"] - sum(flow.notes["stages"].values()) for flow, _ in both])
+    if steady is None or once is None or beyond is None:
+        return None
+    return Added(min(flow.images for flow, _ in both), steady, once, beyond)
+
+
+def _outside(timing: Timing) -> float:
+    """Seconds before the first read and after the last commit."""
+    return timing.whole_seconds - timing.steady_seconds
 
 
 def _path(path: str, repeats: Sequence[Measured]) -> PathSummary:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.catalogue import PATHS
-from tests.benchmarks.summary import NetworkSummary, Ratio, Spread
+from tests.benchmarks.summary import LEAST_ORCHESTRATED, PER, Added, NetworkSummary, Ratio, Spread
 
 LEGEND = (
     "img/s: median of the repeats (lowest–highest). Steady: from the first read to the last commit. Whole: with scanning and the "
@@ -24,6 +24,8 @@ def show(console: Console, summary: NetworkSummary, skipped: Mapping[str, str]) 
     console.print(_ways(summary, skipped))
     if summary.ratios:
         console.print(_ratios(summary))
+    if summary.added is not None:
+        console.print(_added(summary.added))
 
 
 def _ways(summary: NetworkSummary, skipped: Mapping[str, str]) -> Table:
@@ -51,6 +53,22 @@ def _ratios(summary: NetworkSummary) -> Table:
         target = f"≥ {ratio.target:.2f}" if ratio.target else ""
         table.add_row(ratio.name, _spread(ratio.steady), _spread(ratio.whole), target, _verdict(ratio))
     return table
+
+
+def _added(added: Added) -> Table:
+    title = f"What Prefect and Dask add to a plain loop, measured on {added.images:,} images"
+    title += ", too few for more than the start of things" if added.images < LEAST_ORCHESTRATED else ""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("seconds", justify="right")
+    table.add_row(f"for each {PER:,} images", _seconds(added.steady))
+    table.add_row("once a run: workers, planning, counting", _seconds(added.once))
+    table.add_row("once a run: the flow beyond its stages, temporary server and report included", _seconds(added.flow))
+    return table
+
+
+def _seconds(spread: Spread) -> str:
+    return f"{spread.median:+,.1f} ({spread.low:+,.1f} to {spread.high:+,.1f})"
 
 
 def _verdict(ratio: Ratio) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.benchmarks.job import Timing
 from tests.benchmarks.measure import Measured
-from tests.benchmarks.summary import Spread, summarise
+from tests.benchmarks.summary import Added, Spread, summarise
 
 
 def run(path: str, repeat: int, steady: float, whole: float | None = None) -> Measured:
@@ -38,6 +38,15 @@ def test_the_limit_adds_the_times_of_both_parts():
     assert ratio.name == "ours f32 ÷ limit"
     assert ratio.steady.median == pytest.approx(0.9)
     assert ratio.whole is None
+
+
+def test_what_orchestration_adds_is_in_seconds_for_ten_thousand_images_and_for_each_run():
+    notes = {"flow_seconds": 30.0, "stages": {"scan": 1.0, "extract": 14.0, "select": 0.5, "fit": 0.5}}
+    flows = [Measured("prefect-dask", "resnet50", repeat, Timing(200, 15.0, 11.0, notes), "", 1.0, 1.0) for repeat in (1, 2)]
+    loops = [Measured("plain-loop", "resnet50", repeat, Timing(200, 11.0, 10.0), "", 1.0, 1.0) for repeat in (2, 3)]
+    added = summarise("resnet50", [*flows, *loops]).added
+    assert added == Added(200, Spread(*[pytest.approx(50.0)] * 3), Spread(3.0, 3.0, 3.0), Spread(14.0, 14.0, 14.0))
+    assert summarise("resnet50", flows).added is None
 
 
 def test_a_network_of_which_nothing_ran_has_an_empty_summary():

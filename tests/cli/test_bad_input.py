@@ -212,7 +212,7 @@ def test_a_scheduler_is_missing(cli: Cli, images: Path, store: Path):
     refused(ended, 2, "has no images yet. Run `trunkline scan` first")
     assert cli("scan", "--source", images, "--store", store).code == 0
     ended = cli("extract", "--source", images, "--store", store, "--cluster", "address")
-    refused(ended, 2, "cluster.kind is 'address' and cluster.address is missing: name the scheduler, such as tcp://host:8786")
+    refused(ended, 2, "kind is 'address' and address is missing: name the scheduler, such as tcp://host:8786")
 
 
 def test_which_images(cli: Cli, finished_store: Path, images: Path, tmp_path: Path):

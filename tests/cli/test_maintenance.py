@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.stores import copy_of, empty_store, feature_set_in, images_in, spec_for
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.stages.extract import extract
 from trunkline.stages.scan import scan

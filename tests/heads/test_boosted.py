@@ -14,7 +14,7 @@ import pytest
 import xgboost
 
 from tests.heads.made import CLASSES, DIGITS, LABELS, PIXELS, TRAINING, VALUE, Memory, data_of
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import CorruptStore, RunError
 from trunkline.fan_out import DaskExecutor, SerialExecutor
 from trunkline.heads import boosted_on_workers

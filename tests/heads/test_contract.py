@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.heads.made import CLASSES, DIGITS, LABELS, PIXELS, TRAINING, VALUE, data_of, truth_as
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import CorruptStore
 from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads.catalogue import fit_head, load_head

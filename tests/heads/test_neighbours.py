@@ -8,6 +8,7 @@ from safetensors.numpy import load, save
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from tests.heads.made import CLASSES, DIGITS, LABELS, PIXELS, TRAINING, VALUE, data_of, truth_as
+from trunkline import nearest
 from trunkline.errors import CorruptStore
 from trunkline.fan_out import SerialExecutor
 from trunkline.heads import neighbours
@@ -37,14 +38,14 @@ def test_it_is_scikit_learns(target, metric):
 def test_blocks_of_any_size_find_the_same(metric, monkeypatch):
     mine = head_of(k=5, metric=metric)
     expected = mine.outputs(PIXELS)
-    monkeypatch.setattr(neighbours, "REFERENCES", 37)
+    monkeypatch.setattr(nearest, "REFERENCES", 37)
     monkeypatch.setattr(neighbours, "QUERIES", 41)
     np.testing.assert_array_equal(mine.outputs(PIXELS), expected)
 
 
 @pytest.mark.parametrize("block", [2, 3, 100])
 def test_of_equally_near_rows_the_first_ones_are_taken(block, monkeypatch):
-    monkeypatch.setattr(neighbours, "REFERENCES", block)
+    monkeypatch.setattr(nearest, "REFERENCES", block)
     references = np.array([[9, 0], [1, 0], [1, 0], [0, 9], [1, 0], [1, 0], [1, 0]], np.float32)
     found = nearest_of(np.array([[1, 0], [0, 9]], np.float32), references, 3, "euclidean")
     assert found.tolist() == [[1, 2, 4], [3, 1, 2]]

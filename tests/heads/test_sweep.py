@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.heads.made import CLASSES, LABELS, PIXELS, VALUE, Memory, data_of
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import SerialExecutor
 from trunkline.heads import sweep
 from trunkline.heads.held_out import WORST, WORST_OF_VALUES, losses_of, scores_of

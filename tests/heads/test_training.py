@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.heads.made import DIGITS, PIXELS, TRAINING, data_of
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import Executor
 from trunkline.heads import training
 from trunkline.heads.linear import fit_linear

@@ -7,7 +7,7 @@ import os
 import pytest
 from distributed import wait
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import workers_of
 from trunkline.heads.watching import WorkerLostError, while_there
 from trunkline.specs import ClusterSpec

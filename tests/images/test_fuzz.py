@@ -15,7 +15,7 @@ from tests.images.corpus import Case, cases
 from tests.stores import empty_store, spec_for
 from trunkline import open_features
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.images import REASONS
 from trunkline.stages.run import run
 

@@ -15,7 +15,7 @@ from tests.s3 import objects_in
 from tests.stores import ROWS, objects, spec_for
 from trunkline import open_features
 from trunkline.accounting import RowCounts
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.maintenance.verify import verify
 from trunkline.shards import plan

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores import copy_of, empty_store, images_in, objects, spec_for
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.maintenance.verify import Verified, verify
 from trunkline.specs import ClusterSpec, RunSpec
 from trunkline.stages.run import run

@@ -11,7 +11,7 @@ import pytest
 
 from tests.made_heads import DIGEST, with_head
 from tests.stores import copy_of, empty_store, extracted, images_in, objects, spec_for
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.maintenance.gc import collect
 from trunkline.maintenance.purge import purge
 from trunkline.maintenance.repair import repair

@@ -11,7 +11,7 @@ import pytest
 
 from tests.stores import empty_store, feature_set_in, images_in, spec_for
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, LeaseHeld
 from trunkline.locations import Location
 from trunkline.maintenance import purge as purging

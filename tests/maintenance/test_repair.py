@@ -10,7 +10,7 @@ import pytest
 
 from tests.maintenance.conftest import SHARDS, Broken, cut, flip
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import LeaseHeld, SourceError
 from trunkline.locations import Location
 from trunkline.maintenance import repair as repairing

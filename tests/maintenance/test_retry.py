@@ -12,7 +12,7 @@ import pytest
 from tests.maintenance.conftest import Broken
 from tests.stores import empty_store, extracted, images_in, spec_for
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, RunError, StoreError
 from trunkline.locations import Location
 from trunkline.maintenance.retry import Retried, retry

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.maintenance.conftest import SHARDS, Broken, cut, flip
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import CorruptStore, StorageUnreachable, StoreError
 from trunkline.locations import Location
 from trunkline.maintenance import shard_check

@@ -19,7 +19,7 @@ from tests.model import looks, stub
 from tests.model.dictionary import SHARD, Dictionary, File, Row
 from tests.model.dying import dying
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, SourceError, StorageUnreachable
 from trunkline.locations import Location
 from trunkline.maintenance.gc import collect

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores import extracted
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import SpecError
 from trunkline.runtimes.openvino import has_bf16
 from trunkline.stages import effects as module

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import SerialExecutor
 from trunkline.heads import artifact
 from trunkline.heads.protocol import Scores

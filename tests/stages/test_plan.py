@@ -10,7 +10,7 @@ import pytest
 
 from tests.stores import extracted, feature_set_in, images_in, objects
 from trunkline import projection
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, SourceError, StoreError
 from trunkline.locations import Location
 from trunkline.specs import ClusterSpec, RunSpec

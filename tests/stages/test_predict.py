@@ -12,7 +12,7 @@ import pytest
 from tests.made_heads import DIGEST, linear, mask_of, with_head
 from tests.stores import copy_of, images_in, objects, other_mask
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, StoreError
 from trunkline.specs import RunSpec
 from trunkline.stages import predict

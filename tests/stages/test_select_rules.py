@@ -13,7 +13,7 @@ from sklearn.feature_selection import VarianceThreshold
 from tests.manifests import appended, say
 from tests.reading.made import Made, ids
 from trunkline import moments, open_features, selection
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import CorruptStore, DataError
 from trunkline.locations import Location
 from trunkline.selection import LayerMask, Mask, Move

@@ -11,7 +11,7 @@ import pytest
 from tests.stores import extracted, feature_set_in
 from trunkline import moments, open_features
 from trunkline.backbones.resolution import resolve
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import SpecError, StoreError
 from trunkline.runtimes.openvino import OpenVinoRuntime
 from trunkline.specs import RunSpec, StorageSpec, build_spec

@@ -102,6 +102,19 @@ def test_the_heart_beats(folder: Location):
         until(lambda: latest(folder).beat >= 3, "no heartbeat")
 
 
+def test_a_heart_that_cannot_beat_is_said_once(folder: Location, monkeypatch, caplog):
+    with hold(folder):
+
+        def gone(_: Location) -> None:
+            raise OSError("the disk is away")
+
+        monkeypatch.setattr(leases, "latest", gone)
+        until(lambda: caplog.messages, "no warning")
+        time.sleep(0.2)  # more beats are missed
+    (warning,) = caplog.messages
+    assert warning == f"The heartbeat of lease 1 on {folder} fails again and again: the disk is away"
+
+
 def test_a_second_run_is_refused_while_the_heartbeat_moves(folder: Location):
     told = []
     with hold(folder):

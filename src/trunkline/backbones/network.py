@@ -77,7 +77,7 @@ def truncated(model: Any, recipe: Recipe, normalisation: Normalisation, batch: i
     cuts = {layer: _cut(model, recipe.backbone, layer) for layer in recipe.layers}
     inner = keras.Model(model.inputs, cuts, name="network")
     pixels = keras.Input(batch_shape=(batch, recipe.size, recipe.size, 3), dtype=recipe.pixels, name="pixels")
-    maps = inner(_normalised(keras, pixels, normalisation))
+    maps = inner(normalised(keras, pixels, normalisation))
     vectors = {layer: pooled(keras, keras.ops.cast(maps[layer], "float32"), recipe.pooling) for layer in cuts}
     return keras.Model(pixels, vectors, name="truncated")
 
@@ -137,7 +137,7 @@ def multiply_accumulates(model: Any) -> int:
     return total
 
 
-def _normalised(keras: Any, pixels: Any, normalisation: Normalisation) -> Any:
+def normalised(keras: Any, pixels: Any, normalisation: Normalisation) -> Any:
     mean, deviation = _three(normalisation.mean), _three(normalisation.deviation)
     scale, offset = [1.0 / each for each in deviation], [-m / d for m, d in zip(mean, deviation, strict=True)]
     ordered = pixels[..., ::-1] if normalisation.channels == "bgr" else pixels

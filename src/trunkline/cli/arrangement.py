@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 PANELS = {
-    "From images to features": ("init", "plan", "run"),
-    "The stages of a run": ("scan", "extract", "select", "fit", "report"),
-    "Looking": ("status", "compare", "quarantine", "audit", "backbones"),
+    "From images to features": ("init", "choose", "plan", "run"),
+    "The stages of a run": ("scan", "extract", "backfill", "select", "fit", "report"),
+    "Adapting a backbone": ("finetune",),
+    "Looking": ("status", "compare", "look", "similar", "quarantine", "audit", "backbones"),
     "Using what was fitted": ("predict", "export"),
     "Looking after a store": ("verify", "retry-quarantine", "unlock", "gc", "purge"),
     "Watching": ("metrics",),

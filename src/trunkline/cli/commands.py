@@ -12,7 +12,7 @@ from rich.markup import escape
 from trunkline.cli import filtering, show
 from trunkline.cli.app import Json, StorePath, app, err, out
 from trunkline.cli.options import takes_spec
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.commented import commented_spec
 from trunkline.errors import SpecError
 from trunkline.locations import Location
@@ -48,7 +48,7 @@ A run that was stopped is resumed by starting it again; what was committed is no
 )
 @takes_spec
 def run(spec: RunSpec, as_json: Json = False) -> None:
-    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+    with show.progress_on(err) as progress, Cluster(spec.cluster, progress) as cluster:
         receipt = running.run(spec, cluster, progress)
     out(receipt.summary(), as_json, show.summary_table(receipt.summary()))
 
@@ -67,7 +67,7 @@ def scan(spec: RunSpec, as_json: Json = False) -> None:
 @app.command(help="Extract the features that are missing.")
 @takes_spec
 def extract(spec: RunSpec, as_json: Json = False) -> None:
-    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+    with show.progress_on(err) as progress, Cluster(spec.cluster, progress) as cluster:
         receipt = extraction.extract(spec, cluster, progress)
     counts = receipt.counts
     row = (counts.live, counts.ok, counts.quarantined, counts.pending, receipt.extracted, receipt.reused)
@@ -82,7 +82,7 @@ def select(
     refit: Annotated[bool, typer.Option("--refit", help="Fit a new mask, though one is pinned.")] = False,
     as_json: Json = False,
 ) -> None:
-    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+    with show.progress_on(err) as progress, Cluster(spec.cluster, progress) as cluster:
         receipt = selecting.select(spec, refit, progress, cluster)
     for note in receipt.notes:
         err.print(note, markup=False)
@@ -92,7 +92,7 @@ def select(
 @app.command(help="Fit the heads on the features that are kept, and measure them on the test split.")
 @takes_spec
 def fit(spec: RunSpec, as_json: Json = False) -> None:
-    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+    with show.progress_on(err) as progress, Cluster(spec.cluster, progress) as cluster:
         receipt = fitting.fit(spec, progress, cluster=cluster)
     heads = [{"kind": head.kind, **head.metrics.summary(), "head": head.location.uri} for head in receipt.heads]
     lines = [(head.kind, *head.metrics.headline, head.location.uri) for head in receipt.heads]

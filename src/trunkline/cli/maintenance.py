@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -11,7 +11,8 @@ from rich.text import Text
 
 from trunkline.cli import show
 from trunkline.cli.app import Json, StorePath, app, err, out
-from trunkline.cluster import Cluster
+from trunkline.cli.where import takes_cluster
+from trunkline.clusters import Cluster
 from trunkline.maintenance import gc as collecting
 from trunkline.maintenance import repair as repairing
 from trunkline.maintenance import retry as retrying
@@ -25,38 +26,29 @@ ROUNDS = 2  # of repair: what hides behind a broken header shows in the second
 SHOWN = 20
 
 OneDataset = Annotated[str | None, typer.Option(help="Only of this dataset.")]
-Kind = Annotated[
-    Literal["inline", "local", "cuda", "address", "auto"],
-    typer.Option(
-        "--cluster", help="inline: this process; local: workers on this machine; address: an existing Dask scheduler."
-    ),
-]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; one a core by default.", show_default=False)]
-Address = Annotated[str | None, typer.Option(help="Scheduler address such as tcp://host:8786.", show_default=False)]
 
 
 @app.command(
     help="Check everything a store holds: every commit record against manifest and arrays, every row accounted for. Exits with 1 where it "
     "finds something."
 )
+@takes_cluster
 def verify(
     store: StorePath,
+    where: ClusterSpec,
     dataset: OneDataset = None,
     repair: Annotated[bool, typer.Option("--repair", help="Make anew what is broken, and only that.")] = False,
-    cluster: Kind = "inline",
-    workers: Workers = None,
-    address: Address = None,
     as_json: Json = False,
 ) -> None:
     repaired: list[dict[str, Any]] = []
-    with show.progress_on(err) as progress, _cluster(cluster, workers, address) as where:
-        found = verifying.verify(store, where, dataset, progress)
+    with show.progress_on(err) as progress, Cluster(where, progress) as cluster:
+        found = verifying.verify(store, cluster, dataset, progress)
         for _ in range(ROUNDS if repair else 0):
             if all(finding.severity == Severity.IRREPARABLE for finding in found.findings):
                 break
-            done = repairing.repair(store, found, where, _say, progress)
+            done = repairing.repair(store, found, cluster, _say, progress)
             repaired += [each.summary() for each in done]
-            found = verifying.verify(store, where, dataset, progress)
+            found = verifying.verify(store, cluster, dataset, progress)
     summary = {**found.summary(), "repaired": repaired if repair else None}
     out(summary, as_json, _verified(summary))
     if found.findings:
@@ -116,26 +108,19 @@ def unlock(
     "retry-quarantine",
     help="Give quarantined images new rows, which the next `trunkline run` extracts; images that are gone stay where they are.",
 )
+@takes_cluster
 def retry_quarantine(
     store: StorePath,
+    where: ClusterSpec,
     dataset: OneDataset = None,
     reason: Annotated[list[str] | None, typer.Option(help="Only images with this reason; may be given several times.")] = None,
     run: Annotated[bool, typer.Option("--run", help="Extract at once, by each feature set's own recipe.")] = False,
-    cluster: Kind = "inline",
-    workers: Workers = None,
-    address: Address = None,
     as_json: Json = False,
 ) -> None:
-    with show.progress_on(err) as progress, _cluster(cluster, workers, address) as where:
-        done = retrying.retry(store, dataset, tuple(reason or ()), where if run else None, progress)
+    with show.progress_on(err) as progress, Cluster(where, progress) as cluster:
+        done = retrying.retry(store, dataset, tuple(reason or ()), cluster if run else None, progress)
     summary = {"retried": [each.summary() for each in done]}
     out(summary, as_json, Group(*(_retried(each.summary(), run) for each in done)))
-
-
-def _cluster(kind: str, workers: int | None, address: str | None) -> Cluster:
-    if address and kind == "inline":
-        kind = "address"
-    return Cluster(ClusterSpec.model_validate({"kind": kind, "workers": workers, "address": address}))
 
 
 def _say(words: str) -> None:

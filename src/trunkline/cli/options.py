@@ -12,9 +12,10 @@ import typer
 
 from trunkline.errors import SpecError
 from trunkline.locations import Location
-from trunkline.specs import ColumnsSpec, RunSpec, build_spec, load_yaml
+from trunkline.specs import ColumnsSpec, RunSpec, TlsSpec, build_spec, load_yaml
 from trunkline.store.feature_store import FeatureStore
 
+UNNAMED_STORE = "features/"  # of commands that only say it to be copied
 WHAT, TABLES, WHERE, EXTRACTION, HEADS = "What", "Columns of tables", "Where", "Extraction", "Filter and heads"
 
 
@@ -25,6 +26,7 @@ class Option:
     type: Any
     panel: str
     place: tuple[str, ...]
+    default: Any = None  # where a command has another than the spec
 
     @property
     def annotation(self) -> Any:
@@ -35,7 +37,7 @@ class Option:
         for key in self.place[:-1]:
             model = model.model_fields[key].annotation
         field = model.model_fields[self.place[-1]]
-        default = field.default
+        default = self.default or field.default
         if default in (None, ()) or field.is_required():
             return str(field.description)
         if isinstance(default, tuple):
@@ -43,6 +45,16 @@ class Option:
         return f"{field.description} [dim]\\[default: {default}][/dim]"
 
 
+CLUSTER_OPTIONS: Mapping[str, Option] = {
+    "cluster": Option(str, WHERE, ("cluster", "kind")),
+    "workers": Option(int, WHERE, ("cluster", "workers")),
+    "minimum_workers": Option(int, WHERE, ("cluster", "minimum")),
+    "address": Option(str, WHERE, ("cluster", "address")),
+    **{f"tls_{name}": Option(str, WHERE, ("cluster", "tls", name)) for name in TlsSpec.model_fields},
+    "image": Option(str, WHERE, ("cluster", "kubernetes", "image")),
+    "namespace": Option(str, WHERE, ("cluster", "kubernetes", "namespace")),
+    "patience": Option(float, WHERE, ("cluster", "patience")),
+}
 _OPTIONS: Mapping[str, Option] = {
     "source": Option(str, WHAT, ("source",)),
     "store": Option(str, WHAT, ("store",)),
@@ -54,9 +66,7 @@ _OPTIONS: Mapping[str, Option] = {
     "ignore_free_space": Option(bool, WHERE, ("storage", "ignore_free_space")),
     "compression": Option(str, WHERE, ("storage", "compression")),
     "dtype": Option(str, EXTRACTION, ("storage", "dtype")),
-    "cluster": Option(str, WHERE, ("cluster", "kind")),
-    "workers": Option(int, WHERE, ("cluster", "workers")),
-    "address": Option(str, WHERE, ("cluster", "address")),
+    **CLUSTER_OPTIONS,
     "backbone": Option(str, EXTRACTION, ("backbone",)),
     "layer": Option(list[str], EXTRACTION, ("layers",)),
     "weights": Option(str, EXTRACTION, ("weights",)),
@@ -89,17 +99,29 @@ _SPEC_FILE = Annotated[
 
 def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the spec options; it receives `spec`, a RunSpec, in their place."""
+    return _takes(command, _OPTIONS, {})
+
+
+def takes_spec_without_store(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command some of the spec options; a store is only named, and need not be given."""
+    some = {name: _OPTIONS[name] for name in names}
+    return lambda command: _takes(command, some, {"store": UNNAMED_STORE})
+
+
+def _takes(
+    command: Callable[..., None], shared_options: Mapping[str, Option], otherwise: Mapping[str, Any]
+) -> Callable[..., None]:
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "spec"]
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
-        options = {name: given.pop(name) for name in _OPTIONS}
-        command(spec=spec_of(given.pop("spec_file"), options), **given)
+        options = {name: given.pop(name) for name in shared_options}
+        command(spec=spec_of(given.pop("spec_file"), options, otherwise), **given)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [inspect.Parameter("spec_file", keyword, default=None, annotation=_SPEC_FILE)]
     shared += [
-        inspect.Parameter(name, keyword, default=None, annotation=option.annotation) for name, option in _OPTIONS.items()
+        inspect.Parameter(name, keyword, default=None, annotation=option.annotation) for name, option in shared_options.items()
     ]
     parameters = [*shared, *(p.replace(kind=keyword) for p in own)]
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -107,19 +129,15 @@ def takes_spec(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
-    """The spec file with the options laid over it. Raises SpecError for what does not validate."""
+def spec_of(spec_file: str | None, options: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> RunSpec:
+    """The spec file with the options laid over it, and `otherwise` below both. Raises SpecError for what does not validate."""
     content: dict[str, Any] = load_yaml(spec_file).model_dump(mode="json") if spec_file else {}
-    for name, option in _OPTIONS.items():
-        value = options[name]
-        if value is not None:
-            _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
-    if options["threshold"] is not None or options["quantile"] is not None:
+    laid_over(content, options, _OPTIONS)
+    if options.get("threshold") is not None or options.get("quantile") is not None:
         rules = {"threshold", "quantile", "relative_threshold"}
         for other in rules - {name for name in rules if options.get(name) is not None}:
             content["select"].pop(other, None)  # the option says how much variance is enough, instead of the file
-    if options["address"] and not options["cluster"]:
-        _put(content, ("cluster", "kind"), "address")
+    content = {**(otherwise or {}), **content}
     if "store" not in content:
         raise SpecError(
             "Where should features go? Give --store DIR (and --source DIR), or a spec.yaml; `trunkline init` writes one."
@@ -127,6 +145,17 @@ def spec_of(spec_file: str | None, options: dict[str, Any]) -> RunSpec:
     if "source" not in content:
         content |= _bound(content["store"], content.get("dataset"), content.get("columns", {}))
     return build_spec(content, where=spec_file or "The options")
+
+
+def laid_over(content: dict[str, Any], options: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
+    """The content, changed by those of the known options that were given; an address alone is enough to mean a scheduler."""
+    for name, option in known.items():
+        value = options.get(name)
+        if value is not None:
+            _put(content, option.place, [{"kind": kind} for kind in value] if name == "head" else value)
+    if options.get("address") and not options.get("cluster"):
+        _put(content, ("cluster", "kind"), "address")
+    return content
 
 
 def _put(content: dict[str, Any], place: tuple[str, ...], value: Any) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from trunkline.cli import show
 from trunkline.cli.app import Json, app, err, out
 from trunkline.cli.options import takes_spec
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.specs import RunSpec
 from trunkline.stages import plan as planning
 from trunkline.stages.plan import Plan
@@ -25,7 +25,7 @@ def plan(
     sample: Annotated[int, typer.Option(min=1, max=1024, help="Images to measure.")] = planning.SAMPLE,
     as_json: Json = False,
 ) -> None:
-    with show.progress_on(err) as progress, Cluster(spec.cluster) as cluster:
+    with show.progress_on(err) as progress, Cluster(spec.cluster.of_fixed_size, progress) as cluster:
         planned = planning.plan(spec, cluster, sample, progress)
     drawn = Group(
         f"[bold]{escape(show.plain(planned.headline))}[/bold]",

@@ -7,23 +7,19 @@ It ends when none has come for so many seconds.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import pickle
-import re
 import select
 import sys
-import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline.backbones.keras_archive import saved
 from trunkline.heads.batches import Batches
 from trunkline.heads.dense_layers import DenseLayers
 from trunkline.heads.folds import folds_of
@@ -108,7 +104,7 @@ def fitted(order: Order, say: Say) -> Fitted:
     scale.undo(model)
     plain = network(spec, order.standard, data.target)  # without the optimiser
     plain.set_weights(model.get_weights())
-    return Fitted(_saved(plain), epoch, best, float(lowest))
+    return Fitted(saved(plain), epoch, best, float(lowest))
 
 
 def network(spec: MlpSpec, standard: Standard, target: Target) -> Any:
@@ -172,27 +168,6 @@ def _scale(data: TrainingData) -> _Scale:
     if data.target.kind != "regression":
         return _Scale()
     return _Scale(float(data.truth.mean()), float(data.truth.std()) or 1.0, values=True)
-
-
-def _saved(model: Any) -> bytes:
-    """Keras's file, without the time and places in memory: the same bytes for the same weights."""
-    out, numbers = io.BytesIO(), dict[str, str]()
-
-    def numbered(found: re.Match[str]) -> str:
-        return f"{found[1]}{numbers.setdefault(found[2], str(len(numbers) + 1))}"
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mlp.keras"
-        model.save(path)
-        with zipfile.ZipFile(path) as there, zipfile.ZipFile(out, "w") as archive:
-            for name in sorted(there.namelist()):
-                content = there.read(name)
-                if name == "metadata.json":
-                    content = json.dumps({"keras_version": json.loads(content)["keras_version"]}).encode()
-                if name == "config.json":
-                    content = re.sub(r'("shared_object_id": )(\d+)', numbered, content.decode()).encode()
-                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
-    return out.getvalue()
 
 
 def main() -> None:

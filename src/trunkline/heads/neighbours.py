@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,10 @@ from trunkline.heads.standard import Standard
 from trunkline.heads.sweep import best_at_once
 from trunkline.heads.targets import Target, Truth
 from trunkline.heads.training import TrainingData, standard_of
+from trunkline.nearest import METRICS, QUERIES, Metric, nearest_of, unit
 from trunkline.specs import NeighboursSpec
 
 FILE = "neighbours.safetensors"
-QUERIES, REFERENCES = 512, 8192  # of a block: 16 MiB of distances
-Metric = Literal["cosine", "euclidean"]
-Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Neighbours:
 def _refuse_what_does_not_fit(head: Neighbours, kind: str) -> None:
     """Raises ValueError."""
     rows, width = head.references.shape
-    known = head.k >= 1 and head.metric in get_args(Metric) and kind == head.target.kind
+    known = head.k >= 1 and head.metric in METRICS and kind == head.target.kind
     floats = (head.references, head.standard.mean, head.standard.deviation)
     if not known or not rows or any(each.dtype != np.float32 or not np.isfinite(each).all() for each in floats):
         raise ValueError("a setting or array that is none of such a head")
@@ -157,46 +155,7 @@ class _Search:
 def prepared(features: Features, standard: Standard | None, metric: Metric) -> Features:
     """(n, kept) standardised, of length 1 each where the metric is cosine; a row that is zero all over stays so."""
     x = np.array(features, np.float32) if standard is None else standard(features)
-    if metric == "cosine":
-        lengths = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))
-        x /= np.maximum(lengths, np.finfo(np.float32).tiny)[:, None].astype(np.float32)
-    return x
-
-
-def nearest_of(queries: Features, references: Features, k: int, metric: Metric) -> Places:
-    """(n, k) places of the nearest references, the nearest first; of equal ones the first in order."""
-    k = min(k, len(references))
-    best, places = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-    for first, distances in _distances(queries, references, metric):
-        near = _smallest(distances, k)
-        best = np.hstack([best, np.take_along_axis(distances, near, axis=1)])
-        places = np.hstack([places, near + first])
-        order = np.lexsort((places, best), axis=1)[:, :k]
-        best, places = np.take_along_axis(best, order, axis=1), np.take_along_axis(places, order, axis=1)
-    return places
-
-
-def _distances(queries: Features, references: Features, metric: Metric) -> Iterator[tuple[int, Features]]:
-    """Blocks of (n, references): what orders them as their distances do, each with the place of its first reference."""
-    for first in range(0, len(references), REFERENCES):
-        block = references[first : first + REFERENCES]
-        distances = queries @ block.T
-        distances *= -1.0 if metric == "cosine" else -2.0
-        if metric == "euclidean":
-            distances += np.einsum("ij,ij->i", block, block)
-        yield first, distances
-
-
-def _smallest(distances: Features, k: int) -> Places:
-    """(n, ≤ k) columns of the smallest, in no order; where the last of them has equals, the first ones of these."""
-    if k >= distances.shape[1]:
-        return np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
-    chosen = np.argpartition(distances, k - 1, axis=1)[:, :k]
-    last = np.take_along_axis(distances, chosen, axis=1).max(axis=1, keepdims=True)
-    tied = np.flatnonzero((distances <= last).sum(axis=1) > k)
-    for row in tied:
-        chosen[row] = np.argsort(distances[row], kind="stable")[:k]
-    return chosen
+    return unit(x) if metric == "cosine" else x
 
 
 def voted(votes: Any, target: Target) -> NDArray[np.float64]:

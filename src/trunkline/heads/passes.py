@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trunkline import calls
 from trunkline.heads.protocol import Features
 from trunkline.heads.readers import Reader, Rows
 from trunkline.heads.standard import Standard, prepared
@@ -65,6 +66,7 @@ def of_group(job: Pass, numbered: tuple[int, Group]) -> tuple[int, Sums]:
     start = group.cuts[0][0]
     total = Total()
     for first, last in group.cuts:
+        calls.check_ended()
         inside = slice(first - start, last - start)
         x = _features(job, first, last, group.rows[inside])
         total.add(job.function(Block(first, x, group.truth[inside], group.folds[inside]), job.state))

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 
 from trunkline.logs.rate import SECONDS, Limiter
-from trunkline.logs.redaction import redact
+from trunkline.logs.redaction import redact, redacted
 
 _FORMATTER = logging.Formatter()
 _outlets: weakref.WeakSet[Outlet] = weakref.WeakSet()
@@ -77,7 +77,7 @@ class Outlet(logging.Handler):
     def _send(self, record: logging.LogRecord) -> None:
         try:
             if not hasattr(record, "template"):
-                record.template = str(record.msg)
+                record.template = redacted(str(record.msg))
             redact(record, _FORMATTER)
             self.target.handle(record)
         except Exception:

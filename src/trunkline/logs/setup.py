@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from trunkline.errors import SpecError, did_you_mean
 from trunkline.logs.context import FIELDS, with_context
 from trunkline.logs.outlet import Outlet
+from trunkline.logs.redaction import redacted
 
 FORMAT, LEVEL = "TRUNKLINE_LOG_FORMAT", "TRUNKLINE_LOG_LEVEL"
 FORMATS = ("text", "json")
@@ -28,9 +29,10 @@ def is_json() -> bool:
 
 def level_of(otherwise: int) -> int:
     """The level of trunkline's own loggers: TRUNKLINE_LOG_LEVEL, else INFO in JSON, else what is given. Raises SpecError."""
-    usual = "INFO" if is_json() else logging.getLevelName(otherwise)
-    level: int = logging.getLevelNamesMapping()[_choice(LEVEL, usual, LEVELS, str.upper)]
-    return level
+    said = _choice(LEVEL, "INFO", LEVELS, str.upper)
+    if not os.environ.get(LEVEL) and not is_json():
+        return otherwise
+    return logging.getLevelNamesMapping()[said]
 
 
 def configure(otherwise: int = logging.WARNING, *, text: bool = True) -> None:
@@ -57,6 +59,8 @@ def configure(otherwise: int = logging.WARNING, *, text: bool = True) -> None:
             if _writes_to_terminal(handler):
                 root.removeHandler(handler)
         logging.captureWarnings(True)
+    for handler in [] if as_json or text else root.handlers:
+        handler.addFilter(_tidy)  # a function that is there already is not added again
     if as_json or text:
         _console = Outlet(_Stderr(), _complete)
         _console.target.setFormatter(json_formatter() if as_json else _Text())
@@ -94,10 +98,10 @@ def json_formatter() -> logging.Formatter:
 
 
 def _reserved() -> list[str]:
-    """Attributes of a record that are not shown: Python's own, and those that only limiters and Prefect look at."""
+    """Attributes of a record that are not shown: Python's own, and those that only limiters and Prefect's handlers look at."""
     from pythonjsonlogger.core import RESERVED_ATTRS
 
-    return [*RESERVED_ATTRS, "template", "held_back", "flow_run_id", "task_run_id", "send_to_api"]
+    return [*RESERVED_ATTRS, "template", "held_back", "send_to_api"]
 
 
 class _Text(logging.Formatter):
@@ -137,6 +141,14 @@ class LinesAsRecords:
 
     def isatty(self) -> bool:
         return False
+
+
+def _tidy(record: logging.LogRecord) -> bool:
+    """For handlers that are not ours: no secrets, and no counts of what was held back on a worker, which only an outlet can sum up."""
+    text = record.getMessage()
+    if (shown := redacted(text)) != text:
+        record.msg, record.args = shown, None
+    return not hasattr(record, "held_back")
 
 
 def _complete(record: logging.LogRecord) -> bool:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from trunkline.backbones.compiled import Compiled, committed_backbone
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import TrunklineError
 from trunkline.locations import Location
 from trunkline.maintenance.findings import Finding, Severity

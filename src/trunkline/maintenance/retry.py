@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from trunkline import drafts
 from trunkline.backbones.compiled import committed_backbone
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, RunError, UnreadableImage, did_you_mean
 from trunkline.locations import Location
 from trunkline.maintenance.findings import chosen

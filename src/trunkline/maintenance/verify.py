@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trunkline.accounting import RowCounts
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import StoreError, TrunklineError
 from trunkline.locations import Location
 from trunkline.maintenance import gc

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trunkline.comparing.differences import Comparison, Figure, HeadPair
 from trunkline.metrics.names import OF_THE_TARGET, in_words
-from trunkline.report.page import environment, policy
+from trunkline.report.templates import environment, policy
 
 
 def render(found: Comparison) -> str:

@@ -48,11 +48,19 @@ class HeadResult:
 
 
 @dataclass(frozen=True)
+class Heat:
+    """What in an image speaks for a class: a small JPEG of the image as the network sees it, under heat."""
+
+    name: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
 class Mistake:
     """A test image that a head got wrong, worst first.
 
     `truth` and `predicted` are ready to print; `probability` is how sure the head was, None where it gives none; `thumbnail` is a JPEG, or
-    None where the image could not be read again.
+    None where the image could not be read again; `heats` are of the predicted class and the true one, where they can be made.
     """
 
     id: str
@@ -60,6 +68,7 @@ class Mistake:
     predicted: str
     probability: float | None
     thumbnail: bytes | None
+    heats: Sequence[Heat] = ()
 
 
 @dataclass(frozen=True)

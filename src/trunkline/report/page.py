@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,16 +11,14 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from trunkline.metrics import Metrics, RegressionMetrics
-from trunkline.metrics.names import NAMES
 from trunkline.report import charts, heads
 from trunkline.report.data import HeadResult, Quarantined, ReportData
+from trunkline.report.templates import environment, policy
 from trunkline.report.verdict import tiles, verdict
-from trunkline.report.words import FILTERS, printable, share
-from trunkline.wording import in_time
+from trunkline.report.words import share
 
 MOST_QUARANTINED = 200
 MOST_LISTED = 1_000  # classes or labels
@@ -71,31 +67,9 @@ def render(data: ReportData) -> str:
     return page.lstrip()
 
 
-def environment() -> Environment:
-    """The templates of this package; what they print is escaped and printable."""
-    made = Environment(
-        loader=PackageLoader("trunkline.report", "."),
-        autoescape=True,
-        finalize=printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {**FILTERS, "duration": in_time}
-    made.globals |= {"names": NAMES}
-    return made
-
-
 @cache
 def script_of_the_map() -> Markup:
     return Markup(files("trunkline.report").joinpath("map.js").read_text(encoding="utf-8"))
-
-
-def policy(script: str) -> str:
-    """The page's content security policy: nothing is fetched, and no script runs but this one, known by its digest."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    scripts = f"'sha256-{digest}'" if script else "'none'"
-    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {scripts}; base-uri 'none'; form-action 'none'"
 
 
 def _of_images(data: ReportData) -> dict[str, Any]:

@@ -24,19 +24,22 @@ class Runtime(Protocol):
         """Versions and settings that decide the last bits of its results."""
 
 
-def _openvino(compiled: Compiled, threads: int) -> Runtime:
+Layers = Sequence[str] | None
+
+
+def _openvino(compiled: Compiled, threads: int, layers: Layers = None) -> Runtime:
     from trunkline.runtimes.openvino import OpenVinoRuntime
 
-    return OpenVinoRuntime(compiled, threads)
+    return OpenVinoRuntime(compiled, threads, layers)
 
 
-def _tensorflow(compiled: Compiled, threads: int) -> Runtime:
+def _tensorflow(compiled: Compiled, threads: int, layers: Layers = None) -> Runtime:
     from trunkline.runtimes.tensorflow import TensorFlowRuntime
 
-    return TensorFlowRuntime(compiled, threads)
+    return TensorFlowRuntime(compiled, threads, layers)
 
 
-RUNTIMES: Mapping[str, Callable[[Compiled, int], Runtime]] = {"openvino": _openvino, "tensorflow": _tensorflow}
+RUNTIMES: Mapping[str, Callable[..., Runtime]] = {"openvino": _openvino, "tensorflow": _tensorflow}
 
 _loaded: dict[tuple[str, str, str], Runtime] = {}
 _loading = threading.Lock()
@@ -77,6 +80,11 @@ def load_each(wanted: Sequence[tuple[str, Compiled]], threads: int) -> list[Runt
             if key not in _loaded:
                 _loaded[key] = _checked(name, compiled, threads)
         return [_loaded[key] for key in keys]
+
+
+def cut_at(name: str, compiled: Compiled, threads: int, layer: str) -> Runtime:
+    """The network up to one of its layers and no further; it is not compared with the golden vectors, and not kept."""
+    return RUNTIMES[name](compiled, threads, (layer,))
 
 
 def _checked(name: str, compiled: Compiled, threads: int) -> Runtime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from trunkline.errors import SpecError
 
 
 class OpenVinoRuntime:
-    """One stream over `threads` cores."""
+    """One stream over `threads` cores; with `layers`, the network up to these alone."""
 
-    def __init__(self, compiled: Compiled, threads: int) -> None:
+    def __init__(self, compiled: Compiled, threads: int, layers: Sequence[str] | None = None) -> None:
         core = openvino.Core()
         network = core.read_model(compiled.file("model.xml"), compiled.file("model.bin"))
+        if layers is not None:
+            results = [network.output(layer).get_node() for layer in layers]
+            network = openvino.Model(results, network.get_parameters())
         settings = {
             "INFERENCE_PRECISION_HINT": compiled.precision,  # else it takes bf16 by itself where the processor has it
             "NUM_STREAMS": 1,
@@ -26,7 +30,7 @@ class OpenVinoRuntime:
         }
         self._compiled = core.compile_model(network, "CPU", settings)
         self._precision = compiled.precision
-        self._layers = {layer: self._compiled.output(layer) for layer in compiled.dims}
+        self._layers = {layer: self._compiled.output(layer) for layer in layers or compiled.dims}
         self._request = self._compiled.create_infer_request()
 
     def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[np.float32]]:

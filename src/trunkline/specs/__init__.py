@@ -2,7 +2,9 @@
 
 from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
+from trunkline.specs.cluster import ClusterSpec, KubernetesSpec, TlsSpec
 from trunkline.specs.filter import SelectSpec
+from trunkline.specs.finetune import AugmentationSpec, FinetuneSpec
 from trunkline.specs.form import Form
 from trunkline.specs.heads import (
     HEAD_SPECS,
@@ -21,13 +23,14 @@ from trunkline.specs.heads import (
     TreeSpec,
 )
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.loading import build_spec, load_yaml
+from trunkline.specs.loading import build_spec, content_of, load_yaml, validated
 from trunkline.specs.run import Recipe, RunSpec
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
 
 __all__ = [
     "HEAD_SPECS",
     "NO_COLUMNS",
+    "AugmentationSpec",
     "BackfillSpec",
     "BoostedSpec",
     "CentroidSpec",
@@ -35,10 +38,12 @@ __all__ = [
     "ColumnsSpec",
     "Digest",
     "EngineSpec",
+    "FinetuneSpec",
     "ForestSpec",
     "Form",
     "HeadBase",
     "HeadSpec",
+    "KubernetesSpec",
     "MlpSpec",
     "Name",
     "NeighboursSpec",
@@ -55,8 +60,11 @@ __all__ = [
     "SvmSpec",
     "TargetKind",
     "TargetSpec",
+    "TlsSpec",
     "TreeSpec",
     "build_spec",
+    "content_of",
     "digest_of",
     "load_yaml",
+    "validated",
 ]

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from trunkline.specs.base import Name, Spec
+from trunkline.specs.cluster import ClusterSpec
 from trunkline.specs.images import Preparation
 from trunkline.specs.run import RunSpec, refuse_what_does_not_go_together
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
 
 SLICE_IMAGES = 20_480
 RANGE = re.compile(r"(\d{0,15}):(\d{0,15})")

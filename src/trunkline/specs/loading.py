@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from trunkline.errors import SpecError, did_you_mean
 from trunkline.specs.base import Spec
 from trunkline.specs.run import Recipe, RunSpec
 
+Kind = TypeVar("Kind", bound=Spec)
+
 
 def load_yaml(path: str) -> RunSpec:
     """Read a spec.yaml. Raises SpecError that names the key, its value and the near ones."""
+    return build_spec(content_of(path), where=path)
+
+
+def content_of(path: str) -> dict[str, Any]:
+    """The keys and values of a YAML file, which are not validated yet. Raises SpecError where it is none."""
     import yaml
 
     try:
@@ -24,13 +31,18 @@ def load_yaml(path: str) -> RunSpec:
         raise SpecError(f"The spec {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise SpecError(f"The spec {path} holds no mapping of keys to values. `trunkline init` writes one to start from.")
-    return build_spec(content, where=path)
+    return content
 
 
 def build_spec(content: dict[str, Any], where: str) -> RunSpec:
     """Validate; `where` names the origin in the error."""
+    return validated(RunSpec, content, where)
+
+
+def validated(kind: type[Kind], content: dict[str, Any], where: str) -> Kind:
+    """A spec of this kind. Raises SpecError that names each wrong key, its value and what is wrong; `where` names the origin."""
     try:
-        return RunSpec.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise SpecError(f"{where}: " + "; ".join(_in_words(dict(problem)) for problem in error.errors())) from error
 
@@ -44,6 +56,8 @@ def _in_words(problem: dict[str, Any]) -> str:
     if not key:  # two settings that do not go together
         return str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
+    if problem["type"] == "value_error" and isinstance(given, dict | BaseModel):  # settings of one part that do not go together
+        return f"{key!r}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{key!r} is {given!r}: {problem['msg'].removeprefix('Value error, ').lower()}"
 
 

@@ -7,11 +7,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from trunkline.specs.base import Digest, Name, Spec
+from trunkline.specs.cluster import ClusterSpec
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.form import told, when
 from trunkline.specs.heads import HEAD_SPECS, ForestSpec, HeadSpec, RidgeSpec, SoftmaxSpec, TargetSpec
 from trunkline.specs.images import NO_COLUMNS, ColumnsSpec, Preparation, SplitSpec
-from trunkline.specs.work import ClusterSpec, EngineSpec, StorageSpec
+from trunkline.specs.work import EngineSpec, StorageSpec
 
 HEADS_IN_A_FORM: dict[str, Any] = {
     "uniqueItems": True,

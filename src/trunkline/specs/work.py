@@ -1,4 +1,4 @@
-"""Where features lie, and where and how the work is done."""
+"""How features lie, and how a worker uses its machine."""
 
 from __future__ import annotations
 
@@ -53,17 +53,6 @@ class StorageSpec(Spec):
     def _compression_is_there(self) -> StorageSpec:
         Compression.of(self.compression, self.format)
         return self
-
-
-class ClusterSpec(Spec):
-    """Where shards run."""
-
-    kind: Literal["inline", "local", "cuda", "address", "auto"] = Field(
-        "auto",
-        description="inline: this process; local: workers on this machine; cuda: one a GPU; address: an existing scheduler",
-    )
-    workers: int | None = Field(None, ge=1, description="worker processes; one a core by default")
-    address: str | None = Field(None, description="scheduler address such as tcp://host:8786, for kind address")
 
 
 class EngineSpec(Spec):

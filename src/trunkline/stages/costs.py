@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from trunkline.backbones.compiled import Compiled
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.estimate import bottleneck, extraction_seconds
 from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE
 from trunkline.projection import Projection, WorkerMemory

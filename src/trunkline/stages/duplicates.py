@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trunkline import gram
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.gram import GramJob
 from trunkline.moments import Moments

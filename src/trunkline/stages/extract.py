@@ -14,7 +14,7 @@ from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, compiled
 from trunkline.backbones.resolution import order_of, resolve
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.engine import GPU_BATCH, Engine
 from trunkline.errors import DataError, StoreError
 from trunkline.extraction import ShardReceipt
@@ -116,7 +116,7 @@ def refuse_what_does_not_fit(
     """
     projection = Projection.of(layout, sum(shard.rows for shard in missing), root)
     projection.refuse_what_does_not_fit(ignore_free_space=spec.storage.ignore_free_space)
-    if cluster.kind in ("inline", "local", "cuda"):
+    if cluster.is_here:
         WorkerMemory.of(layout, backbone).refuse_what_does_not_fit(cluster.workers)
     if cluster.kind in ("inline", "local"):
         runtimes.refuse_what_cannot_run(runtime_for(spec.runtime, backbone, cluster), backbone)
@@ -192,7 +192,7 @@ def _account(features: FeatureSet, manifest: Manifest) -> Account:
 
 
 def _is_for_gpus(spec: RunSpec, order: Order, cluster: Cluster) -> bool:
-    return cluster.kind == "cuda" and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
+    return cluster.on_gpus and spec.runtime != "openvino" and spec.precision != "bf16" and not order.network.onnx
 
 
 def refuse_private_storage(root: Location, cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from trunkline import selection
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError
 from trunkline.heads import artifact
 from trunkline.heads.artifact import HeadArtifact

@@ -13,7 +13,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.fan_out import Executor, SerialExecutor
 from trunkline.heads import artifact
 from trunkline.heads.artifact import HeadArtifact, Origin, Predictions

@@ -15,26 +15,36 @@ from trunkline.heads.targets import Target
 from trunkline.locations import Location
 from trunkline.reader import Features
 from trunkline.report.data import Mistake
+from trunkline.stages.heats import heats_of
 
 MOST = 24
 
 
-def mistakes_of(features: Features, head: HeadArtifact, predictions: Location) -> Sequence[Mistake]:
-    """Worst first: classes by the probability of the wrong answer, labels by how many are wrong, values by the error."""
+def mistakes_of(features: Features, head: HeadArtifact, predictions: Location, batch: int | None = None) -> Sequence[Mistake]:
+    """Worst first: classes by the probability of the wrong answer, labels by how many are wrong, values by the error.
+
+    `batch` is that of the spec's engine, with which the backbone was compiled.
+    """
     made = artifact.load_predictions(predictions)
     worst = _worst(head.target, made)[:MOST]
     order = np.argsort(made.rows[worst])
     listed = features.snapshot.listed(made.rows[worst][order]).to_pylist()
     found = [listed[place] for place in np.argsort(order)]
+    contents = [_content(features, **row) for row in found]
+    wanted = (
+        [(int(made.predicted[number]), int(made.truth[number])) for number in worst] if head.target.kind == "classes" else []
+    )
+    heats = heats_of(features, head, contents, wanted, batch) if wanted else [()] * len(worst)
     return [
         Mistake(
             id=row["id"],
             truth=_said(head.target, made.truth[number]),
             predicted=_said(head.target, made.predicted[number]),
             probability=None if head.target.kind == "regression" else float(made.probability[number]),
-            thumbnail=_thumbnail(features, **row),
+            thumbnail=_thumbnail(content),
+            heats=heat,
         )
-        for number, row in zip(worst, found, strict=True)
+        for number, row, content, heat in zip(worst, found, contents, heats, strict=True)
     ]
 
 
@@ -61,8 +71,15 @@ def _said(target: Target, value: NDArray[np.generic]) -> str:
             return f"{float(value):.4g}"
 
 
-def _thumbnail(features: Features, id: str, version: str, place: str) -> bytes | None:
+def _content(features: Features, id: str, version: str, place: str) -> bytes | None:
     try:
-        return images.thumbnail(images.decode(features.dataset.source.read(id, version, place)))
+        return features.dataset.source.read(id, version, place)
+    except UnreadableImage:
+        return None
+
+
+def _thumbnail(content: bytes | None) -> bytes | None:
+    try:
+        return None if content is None else images.thumbnail(images.decode(content))
     except UnreadableImage:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from trunkline.backbones.compilation import Order
 from trunkline.backbones.compiled import Compiled, committed_backbone, compiled
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import StoreError
 from trunkline.locations import Location
 from trunkline.machine import available_memory
@@ -110,7 +110,7 @@ def plan(spec: RunSpec, cluster: Cluster, sample: int = SAMPLE, progress: Progre
         projection = Projection.of(layout, sum(shard.rows for shard in missing), root)
         available = available_memory()
         trial = None
-        if cluster.kind != "address":
+        if cluster.is_here:
             runtime = runtime_for(spec.runtime, backbone, cluster)
             evict = found.source.is_local and available is not None and found.images.bytes > available
             rows = found.images.to_do

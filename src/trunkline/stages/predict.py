@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from trunkline.backbones.compiled import Compiled, committed_backbone
 from trunkline.errors import DataError
 from trunkline.exporting.placing import placed
 from trunkline.heads.opening import OpenHead, chosen_in, open_head
@@ -127,6 +128,13 @@ def last_environment(features: Features) -> Mapping[str, str]:
     for commit in features.commits():
         environment = commit.environment
     return environment
+
+
+def backbone_of(features: Features) -> tuple[Compiled, str]:
+    """The compiled backbone and the runtime by which the last shard was extracted. Raises StoreError where it is gone from the store."""
+    environment = last_environment(features)
+    store = Location(features.uri.rsplit("/", 3)[0])
+    return committed_backbone(store, features.recipe, environment.get("batch")), environment.get("runtime", "openvino")
 
 
 def _said_of_rows(features: Features, head: OpenHead, rows: NDArray[np.int64]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from trunkline import runtimes
-from trunkline.backbones.compiled import Compiled, committed_backbone
+from trunkline.backbones.compiled import Compiled
 from trunkline.engine import chosen
 from trunkline.errors import DataError
 from trunkline.exporting.placing import placed, refuse_wrong_place
@@ -28,7 +28,7 @@ from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.sources import IMAGE_SUFFIXES, Source, source_of
 from trunkline.specs import ColumnsSpec, EngineSpec, RunSpec
-from trunkline.stages.predict import SHOWN, head_of, last_environment, said_of
+from trunkline.stages.predict import SHOWN, backbone_of, head_of, said_of
 
 LISTED = 100  # unreadable images in a receipt; a file lists all
 
@@ -83,7 +83,7 @@ def predict_images(
         refuse_wrong_place([Location.of(out)], store, overwrite)
     source = _source(images, source_kind, columns or ColumnsSpec())
     source.check()
-    backbone, runtime = _backbone(features, store)
+    backbone, runtime = backbone_of(features)
     progress(Step("predict", 0, None, "loading the backbone"))
     seen = _Seen(opened)
     with contextlib.ExitStack() as stack:
@@ -107,13 +107,6 @@ def _source(images: str, kind: str, columns: ColumnsSpec) -> Source:
     alone = kind == "auto" and os.path.splitext(images)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (it may be a URL)
     said = {"source": images, "store": "/nowhere", "source_kind": "glob" if alone else kind, "columns": columns}
     return source_of(RunSpec.model_validate(said))
-
-
-def _backbone(features: Features, store: Location) -> tuple[Compiled, str]:
-    """As the last shard was extracted: the batch and runtime of its commit record."""
-    environment = last_environment(features)
-    backbone = committed_backbone(store, features.recipe, environment.get("batch"))
-    return backbone, environment.get("runtime", "openvino")
 
 
 def _blocks(source: Source, backbone: Compiled, features: Features, head: OpenHead, runtime: str) -> Iterator[list[NewImage]]:

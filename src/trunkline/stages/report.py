@@ -126,7 +126,7 @@ def _data(
         point_labels=view.labels,
         points_method=view.method,
         pictures=pictures_of(features, view.rows, view.labels),
-        mistakes=mistakes_of(features, best, _predictions(spec, features, best)) if best else (),
+        mistakes=mistakes_of(features, best, _predictions(spec, features, best), spec.engine.batch) if best else (),
         mistakes_head=best.kind if best else "",
         **_curves(fitted, selected),
         **_drift(spec, selected),

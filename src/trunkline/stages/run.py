@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trunkline.backbones.resolution import resolve
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.progress import Progress, silent
 from trunkline.specs import RunSpec

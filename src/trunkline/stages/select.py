@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trunkline import gram, selection
 from trunkline.backbones.resolution import resolve
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.drift import BatchDrift
 from trunkline.errors import CorruptStore, DataError
 from trunkline.locations import Location

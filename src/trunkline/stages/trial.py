@@ -17,7 +17,7 @@ import pyarrow as pa
 from trunkline import drafts, images, runtimes
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.engine import Engine, chosen
 from trunkline.errors import UnreadableImage
 from trunkline.estimate import MAX_SECONDS, Arrival, Pace, is_enough, pace, seconds_an_image

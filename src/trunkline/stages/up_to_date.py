@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from trunkline.accounting import Account, RowCounts, refuse_strange
 from trunkline.backbones.compiled import Compiled
 from trunkline.blocks import Status
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
+from trunkline.clusters.admission import admitted
+from trunkline.clusters.surroundings import SCRATCH_BYTES, Needs
 from trunkline.engine import Engine, chosen
 from trunkline.errors import DataError, TooManyBadImages
 from trunkline.extraction import ExtractionJob, RowsReceipt, ShardReceipt, SharedJob, extract_rows
@@ -41,17 +43,23 @@ class Target:
     backbone: Compiled
     runtime: str = "auto"
 
+    @property
+    def said(self) -> str:
+        """Backbone, layers and pooling in a few words."""
+        recipe = self.features.recipe
+        return f"{recipe.backbone} at {', '.join(recipe.layers)} ({recipe.pooling}, {recipe.precision}, {recipe.dtype})"
+
 
 @dataclass(frozen=True)
 class Made:
     """What was made: for each target the receipts of its new shards; its engine, None where there was nothing to do for it.
 
-    `done` rows were gone through for any target; `stopped` says that `enough` ended it with shards left.
+    `images` were read; `stopped` says that `enough` ended it with shards left.
     """
 
     fresh: Sequence[Sequence[ShardReceipt]]
     engines: Sequence[Engine | None]
-    done: int
+    images: int
     stopped: bool
 
 
@@ -112,6 +120,9 @@ def bring_all_up_to_date(
             engines = {job.feature_set.uri: job.engine for job in jobs}
             asked = _Units(missing[::-1] if newest_first else missing, enough)
             rows = sum(rows_missing(unit, lacks) for unit in missing)
+            progress(Step("extract", 0, None, "looking at the workers"))
+            for job in jobs:
+                held.enter_context(admitted(cluster.executor, _needs(job, dataset, cluster)))
             watch = [held.enter_context(_watched(dataset, lack, missing)) for lack in lacks]
             receipts = _run(SharedJob(tuple(jobs)), asked, rows, cluster, max_bad_fraction, progress, watch)
         for target in order:
@@ -120,7 +131,7 @@ def bring_all_up_to_date(
     return Made(
         fresh=[fresh.get(_place(target), []) for target in targets],
         engines=[engines.get(_place(target)) for target in targets],
-        done=sum(each.done for each in receipts),
+        images=sum(each.images for each in receipts),
         stopped=asked.stopped,
     )
 
@@ -233,6 +244,19 @@ def _job(target: Target, lease: Lease, dataset: Dataset, cluster: Cluster, how: 
     return ExtractionJob(dataset.location, target.features.location, target.backbone, engine, lease)
 
 
+def _needs(job: ExtractionJob, dataset: Dataset, cluster: Cluster) -> Needs:
+    """What a worker must have before its first shard."""
+    return Needs(
+        runtime=job.engine.runtime,
+        features=job.feature_set,
+        lease=job.lease,
+        backbone=job.backbone,
+        dataset=dataset.location if dataset.source.is_local else None,
+        gpu=cluster.on_gpus and job.engine.runtime == "tensorflow",
+        scratch=SCRATCH_BYTES,
+    )
+
+
 def _run(
     shared: SharedJob,
     units: Iterable[Shard],
@@ -308,9 +332,7 @@ def runtime_for(asked: str, backbone: Compiled, cluster: Cluster) -> str:
         return asked
     if backbone.precision == "mixed_float16":
         return "tensorflow"
-    return (
-        "tensorflow" if cluster.kind == "cuda" and backbone.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
-    )
+    return "tensorflow" if cluster.on_gpus and backbone.precision == "f32" and backbone.runs_on_tensorflow else "openvino"
 
 
 def _place(target: Target) -> str:

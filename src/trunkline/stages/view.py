@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trunkline import images
-from trunkline.errors import UnreadableImage
-from trunkline.images import decoding
+from trunkline.looking.thumbnails import thumbnail_of
 from trunkline.reader import Features
 from trunkline.report.data import Picture
 from trunkline.selection import LayerMask
@@ -79,22 +77,9 @@ def pictures_of(features: Features, rows: NDArray[np.int64], labels: Sequence[st
             if read > MOST_READ:
                 break
             some = places[start : start + AT_ONCE]
-            for place, (size, jpeg) in zip(
-                some, readers.map(lambda place: _small(features, **listed[place]), some), strict=True
-            ):
-                read += size
-                if jpeg is not None:
-                    found[place] = Picture(listed[place]["id"], jpeg)
+            made = readers.map(lambda place: thumbnail_of(features, listed[place], SIDE, QUALITY), some)
+            for place, small in zip(some, made, strict=True):
+                read += small.read
+                if small.jpeg is not None:
+                    found[place] = Picture(listed[place]["id"], small.jpeg)
     return found
-
-
-def _small(features: Features, id: str, version: str, place: str) -> tuple[int, bytes | None]:
-    """How many bytes were read, and the picture."""
-    size = 0
-    try:
-        content = features.dataset.source.read(id, version, place)
-        size = len(content)
-        pixels = decoding.view(content, upright=True, reduced_for=(SIDE, "pad"))
-        return size, images.thumbnail(np.ascontiguousarray(pixels), SIDE, QUALITY)
-    except UnreadableImage:
-        return size, None

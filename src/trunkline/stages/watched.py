@@ -21,6 +21,8 @@ from trunkline.specs import RunSpec
 Receipt = TypeVar("Receipt")
 Parameters = ParamSpec("Parameters")
 
+OUTCOMES = ("succeeded", "refused", "failed", "stopped", "died")
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,8 @@ def watched_run(dataset: str, run_id: str) -> Iterator[None]:
     """A whole run: what is logged meanwhile carries its id and dataset, and it is counted by how it ends."""
     started, outcome = time.monotonic(), "stopped"
     telemetry.add("trunkline_runs_active", 1, dataset=dataset)
+    for each in OUTCOMES:  # who watches for an increase must have seen 0 before
+        telemetry.add("trunkline_runs_total", 0, dataset=dataset, outcome=each)
     with about(run=run_id, dataset=dataset):
         log.info("Run %s of %s starts", run_id, dataset)
         try:
@@ -74,7 +78,7 @@ def watched(
 
 @contextlib.contextmanager
 def watched_shards(dataset: str, backbone: str, shards: int) -> Iterator[Callable[[ShardReceipt], None]]:
-    """An extraction of so many shards; what it gives is called with each receipt."""
+    """An extraction of so many shards, in a stage or without one; what it gives is called with each receipt."""
     left = shards
 
     def done(receipt: ShardReceipt) -> None:
@@ -86,7 +90,8 @@ def watched_shards(dataset: str, backbone: str, shards: int) -> Iterator[Callabl
 
     telemetry.add("trunkline_shards_left", shards, dataset=dataset)
     try:
-        yield done
+        with about(run=current().get("run") or new_run_id(), dataset=dataset):
+            yield done
     finally:
         telemetry.add("trunkline_shards_left", -left, dataset=dataset)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import lru_cache
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,19 +35,45 @@ def raise_to(name: str, value: float, **labels: str) -> None:
         file.write(key, lambda before: max(before, value))
 
 
+def close() -> None:
+    """Let go of the file; what is counted later goes into another."""
+    global _opened
+    with _opening:
+        if _opened is not None and _opened.file is not None:
+            _opened.file.close()
+        _opened = None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    folder: str
+    process: int
+    file: ProcessFile | None
+
+
+_opened: _Opened | None = None
+_opening = threading.Lock()
+
+
 def _file() -> ProcessFile | None:
+    """This process's file, None where it cannot be written; another one after a fork, which must not write into its parent's."""
+    global _opened
     folder = os.environ.get(FOLDER)
-    return _opened(folder, os.getpid()) if folder else None  # by process, as a fork must not write into its parent's
+    if not folder:
+        return None
+    with _opening:
+        if _opened is None or (_opened.folder, _opened.process) != (folder, os.getpid()):
+            _opened = _Opened(folder, os.getpid(), _made(Path(folder)))
+        return _opened.file
 
 
-@lru_cache(maxsize=4)
-def _opened(folder: str, _process: int) -> ProcessFile | None:
+def _made(folder: Path) -> ProcessFile | None:
     from trunkline.telemetry.folder import ProcessFile, absorb
 
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        absorb(Path(folder))
-        return ProcessFile(Path(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        absorb(folder)
+        return ProcessFile(folder)
     except OSError as error:
         log.warning("Nothing is counted for Prometheus: %s cannot be written (%s). Check %s.", folder, error, FOLDER)
         return None

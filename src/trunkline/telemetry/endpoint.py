@@ -70,7 +70,7 @@ class Endpoint:
 
     def serve(self) -> None:
         with self._server:
-            self._server.serve_forever()
+            self._server.serve_forever(poll_interval=0.1)
 
     def stop(self) -> None:
         """End `serve`; may be called in a signal handler."""

@@ -71,7 +71,7 @@ def run(job: Job, precision: str = "f32", kind: str = "local") -> Timing:
 
     Counted as steady: from the first read to the last commit, as the receipt says it.
     """
-    from trunkline.cluster import Cluster
+    from trunkline.clusters import Cluster
     from trunkline.stages.extract import extract
     from trunkline.stages.scan import scan
 

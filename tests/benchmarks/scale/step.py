@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.benchmarks.scale import stub
 from trunkline import open_features
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.progress import silent
 from trunkline.specs import RunSpec

@@ -6,6 +6,7 @@ from trunkline.report.charts.confusion import Cell, confusion_cells, confusion_i
 from trunkline.report.charts.curves import filter_curve, learning_curve
 from trunkline.report.charts.drift import drift_bars
 from trunkline.report.charts.histogram import variance_histogram
+from trunkline.report.charts.pareto import pareto
 from trunkline.report.charts.scatter import truth_against_prediction
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "drift_bars",
     "filter_curve",
     "learning_curve",
+    "pareto",
     "reliability",
     "truth_against_prediction",
     "variance_histogram",

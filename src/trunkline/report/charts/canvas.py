@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 
 # Stand-ins that Matplotlib can draw with; `inline` swaps them for the page's own colours.
 INK, RULE, KEPT, DROPPED, LIMIT = "#010101", "#020202", "#030303", "#040404", "#050505"
+SERIES = tuple(f"#0601{hue:02d}" for hue in range(10))  # of the ten hues in page.css
 CSS_COLOURS = {INK: "--soft", RULE: "--rule", KEPT: "--accent", DROPPED: "--muted", LIMIT: "--wrong"}
+CSS_COLOURS |= {stand_in: f"--c{hue}" for hue, stand_in in enumerate(SERIES)}
 LONGEST_LABEL = 24
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

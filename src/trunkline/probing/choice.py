@@ -1,0 +1,92 @@
+"""What a comparison of backbones found, for the command line, JSON and the page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trunkline.probing.ranking import CutScore, NetworkScore, front, recommended
+from trunkline.specs import RunSpec
+
+NAMED = 5
+SAID = ("source_kind", "labels", "weights", "runtime")  # of a spec, options of the same name
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was found.
+
+    Parameters
+    ----------
+    source, images, classes, sampled : how many images it has, and how many of how many classes were looked at.
+    left_out : images of the sample by why they were left out; `too_few` names classes with fewer than two images.
+    cuts, networks : the scores, the best cut first.
+    sentence, command : the recommendation, and the run to copy.
+    warnings : signs that these images look unlike what the networks know.
+    decode_seconds : of one core, to read and decode an image; `cores` is how many the images/s are of.
+    out : the page; '' without one.
+    """
+
+    source: str
+    images: int
+    classes: int
+    sampled: int
+    left_out: Mapping[str, int]
+    too_few: Sequence[str]
+    cuts: Sequence[CutScore]
+    networks: Sequence[NetworkScore]
+    sentence: str
+    command: str
+    warnings: Sequence[str]
+    decode_seconds: float
+    cores: int
+    out: str
+    seconds: float
+
+    @property
+    def use(self) -> CutScore:
+        """The recommended cut."""
+        return recommended(self.cuts)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out, in sentences."""
+        found = []
+        if self.left_out:
+            said = ", ".join(
+                f"{count:,} {reason}" for reason, count in sorted(self.left_out.items(), key=lambda item: -item[1])
+            )
+            found.append(f"Left out of the sample: {said}.")
+        if self.too_few:
+            names = ", ".join(self.too_few[:NAMED]) + (
+                f" and {len(self.too_few) - NAMED} more" if len(self.too_few) > NAMED else ""
+            )
+            found.append(f"Left out, with fewer than two readable training images each: {names}.")
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        worth = [{"entry": cut.entry, "layer": cut.layer} for cut in front(self.cuts)]
+        return {"recommendation": self.sentence, "use": asdict(self.use), "front": worth, **asdict(self)}
+
+
+def command_for(spec: RunSpec, cut: CutScore, own_size: int) -> str:
+    """The run that cuts there, to copy. `own_size` is the backbone's own."""
+    words = ["trunkline", "run", "--source", spec.source, "--store", spec.store]
+    default = type(spec).model_fields
+    for name in SAID:
+        if (value := getattr(spec, name)) != default[name].default:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for column, value in spec.columns.model_dump(exclude_none=True).items():
+        words += [f"--{column}-column", value]
+    words += ["--backbone", cut.backbone]
+    words += [] if cut.is_default else ["--layer", cut.layer]
+    words += [] if cut.size == own_size else ["--size", str(cut.size)]
+    words += [] if cut.pooling == "avg" else ["--pooling", cut.pooling]
+    said = spec.preparation.model_dump(exclude_defaults=True)
+    for name, value in said.items():
+        if name != "size":
+            words += ["--antialias"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(words)

@@ -1,0 +1,88 @@
+"""Signs that the images look unlike what the network knows; each warning names its sign, with the figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trunkline.probing.ranking import CutScore, NetworkScore
+
+ZERO_IN = 0.99  # of the images: a feature that is zero in so many tells nothing of a class
+MANY_GREY = 0.5  # of the images: below, a few black-and-white photos are what ImageNet has too
+ENLARGED = 2.0  # times: beyond, the network sees more invented pixels than real ones, and a smaller input may lose nothing
+MOSTLY_DEAD = 0.5  # of a default cut's features
+NARROW = 0.5  # of the log of its classes: entropy of the mean prediction, where a few of its classes stand for everything
+UNSURE = 0.6  # likewise, mean entropy of a prediction, where it recognises next to nothing
+
+
+def warnings_of(
+    cuts: Sequence[CutScore], networks: Sequence[NetworkScore], grey: NDArray[np.bool_], sides: NDArray[np.int64]
+) -> list[str]:
+    """What to say of these images, in sentences; nothing where all is as usual."""
+    return [*_of_images(cuts, grey, sides), *_of_features(cuts), *_of_predictions(networks)]
+
+
+def _of_images(cuts: Sequence[CutScore], grey: NDArray[np.bool_], sides: NDArray[np.int64]) -> list[str]:
+    found = []
+    if len(grey) and grey.mean() > MANY_GREY:
+        found.append(
+            f"Grey images: red, green and blue are equal in {grey.mean():.0%} of the sample, and the networks learned from colour photos. "
+            "Features that respond to colour are of no use here."
+        )
+    known = sides[sides > 0]
+    side = float(np.median(known)) if len(known) else math.inf
+    large = sorted({cut.size for cut in cuts if cut.size > ENLARGED * side})
+    if large:
+        sizes = " and ".join(f"{size}" for size in large)
+        smaller = max(32, 32 * round(large[0] / 2 / 32))
+        found.append(
+            f"Small images: the median shorter side is {side:.0f} pixels, and the networks take {sizes}, so most of what they see is "
+            f"interpolated. Another size may be faster at no loss: compare {next(c.backbone for c in cuts)}@{smaller} too."
+        )
+    return found
+
+
+def _of_features(cuts: Sequence[CutScore]) -> list[str]:
+    dead = [cut for cut in cuts if cut.is_default and cut.dead > MOSTLY_DEAD]
+    return [
+        f"Dead features: {cut.dead:.0%} of the {cut.width:,} features of {cut.name} are zero in {ZERO_IN:.0%} of the images or more. What "
+        "it learned to see is not in these images; an earlier cut may suit them better."
+        for cut in dead
+    ]
+
+
+def _of_predictions(networks: Sequence[NetworkScore]) -> list[str]:
+    found = []
+    for network in networks:
+        most = math.log(network.classes)
+        if network.marginal < NARROW * most:
+            found.append(
+                f"Low entropy: {network.entry} takes all these images for few of its {network.classes:,} classes (its mean prediction has "
+                f"an entropy of {network.marginal:.2f} nats, {network.marginal / most:.0%} of the most there is), so it hardly tells them "
+                "apart by what it was trained for."
+            )
+        elif network.entropy > UNSURE * most:
+            found.append(
+                f"High entropy: {network.entry} recognises next to nothing (the entropy of a prediction is {network.entropy:.2f} nats on "
+                f"average, {network.entropy / most:.0%} of the most there is)."
+            )
+    return found
+
+
+def dead_share(features: NDArray[np.float32]) -> float:
+    """Share of features that are zero in 99 % of the images or more."""
+    return float(((features == 0).mean(axis=0) >= ZERO_IN).mean())
+
+
+def entropies(probabilities: NDArray[np.float32]) -> tuple[float, float]:
+    """In nats: the mean entropy of an image's prediction, and the entropy of the mean prediction, which is the larger one."""
+    mean = probabilities.mean(axis=0, dtype=np.float64)
+    return float(_entropy(probabilities.astype(np.float64)).mean()), float(_entropy(mean))
+
+
+def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(axis=-1)
+    return found

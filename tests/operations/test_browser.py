@@ -1,0 +1,58 @@
+"""The Prefect UI in a real browser: the form is filled in and submitted, and the run is seen to complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from tests.operations.conftest import Deployed, Place
+
+CHROMIUM = "/usr/bin/chromium"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed")]
+PATIENCE_MS = 180_000
+
+
+@pytest.fixture
+def page(deployed: Deployed) -> Iterator[Page]:
+    """A page of the stack's UI."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        opened = browser.new_page(base_url=deployed.server.url.removesuffix("/api"), viewport={"width": 1400, "height": 1000})
+        opened.set_default_timeout(60_000)
+        yield opened
+        browser.close()
+
+
+def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed, place: Place, page: Page) -> None:
+    server = in_stack.server
+    page.goto(f"/deployments/deployment/{server.deployment('pipeline')['id']}/run")
+    expect(page.get_by_text("folder of images, glob, table of URIs")).to_be_visible()
+    field(page, "Source").fill(place.source.uri)
+    field(page, "Store").fill(place.store.uri)
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text("View run").first.click()
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("300 extracted of 300 images").first).to_be_visible()
+    page.get_by_role("tab", name="Artifacts").click()
+    expect(page.get_by_text("heads").first).to_be_visible()
+
+
+def test_a_wrong_value_is_refused_in_the_form(in_stack: Deployed, page: Page) -> None:
+    server = in_stack.server
+    before = len(server.runs_of("pipeline"))
+    page.goto(f"/deployments/deployment/{server.deployment('pipeline')['id']}/run")
+    field(page, "Source").fill("s3://trunkline/nowhere")
+    field(page, "Store").fill("s3://trunkline/nowhere-store")
+    field(page, "Dataset (Optional)").fill("no spaces, please")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("does not match").first).to_be_visible()
+    assert len(server.runs_of("pipeline")) == before
+
+
+def field(page: Page, title: str) -> Locator:
+    """The text field under a title of the form."""
+    return page.locator("*", has_text=re.compile(f"^{re.escape(title)}$")).locator("xpath=following::textarea[1]").first
