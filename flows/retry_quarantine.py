@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import AUTO, OneDataset, Reasons, Store, Where
 from tasks.maintenance import retry_images
 from tasks.stage import ended
-from trunkline.specs import ClusterSpec
-
-AUTO = ClusterSpec()
 
 
 @flow(name="retry-quarantine", flow_run_name="retry the quarantine of {store}", persist_result=False)
 def retry_quarantine(
-    store: str, dataset: str | None = None, reasons: tuple[str, ...] = (), cluster: ClusterSpec = AUTO
+    store: Store, dataset: OneDataset = None, reasons: Reasons = (), cluster: Where = AUTO
 ) -> list[dict[str, object]]:
     """Read images again that could not be read, once their source was mended.
 

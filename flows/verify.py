@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import HERE, OneDataset, Store, Where
 from tasks.maintenance import verify_store
 from tasks.stage import ended
 from trunkline.errors import CorruptStore
-from trunkline.specs import ClusterSpec
-
-HERE = ClusterSpec(kind="inline")
 
 
 @flow(name="verify", flow_run_name="verify {store}", persist_result=False)
-def verify(store: str, dataset: str | None = None, cluster: ClusterSpec = HERE) -> dict[str, object]:
+def verify(store: Store, dataset: OneDataset = None, cluster: Where = HERE) -> dict[str, object]:
     """Check every commit record against manifest and arrays, and account for every row; nothing is changed.
 
     Parameters
