@@ -3,7 +3,7 @@
     nice -n 19 python -m tests.benchmarks.nearest --rows 1000000 --dim 1280 --queries 1 64
 
 The features are random, half of them zero. Each number of queries is searched in a process of its own, once to fill the system's cache
-where the features fit, then `--repeats` times; processor time of a search and peak memory are that process's, with Python and its libraries.
+where the features fit, then `--repeats` times; processor time of a search and peak memory are that process's, with its libraries.
 """
 
 from __future__ import annotations

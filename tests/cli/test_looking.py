@@ -26,6 +26,7 @@ def test_similar_as_a_table_and_as_json(cli: Cli, finished_store: Path, tmp_path
     assert "159 rows, cosine, avg_pool" in said
 
 
+@pytest.mark.slow
 def test_look_as_json_and_as_a_table(cli: Cli, digits_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     onnx.save(onnx_nets.convolutional(), tmp_path / "net.onnx")
@@ -45,7 +46,7 @@ def test_look_as_json_and_as_a_table(cli: Cli, digits_folder: Path, tmp_path: Pa
     [
         (["look", "nothing.png"], "There is no image at"),
         (["look", "row:3"], "row:3 is a row of a dataset. Say of which: --store STORE."),
-        (["look", "x.png", "--size", "3"], "preparation.size"),
+        (["look", "x.jpg", "--out", "x.jpg"], "x.jpg is no .png file"),
         (["similar", "row:1", "--store", "nowhere"], "nowhere"),
     ],
     ids=str,

@@ -46,9 +46,10 @@ def is_a_picture(receipt: LookReceipt) -> bool:
 
 def test_a_network_of_ones_own_is_drawn_without_a_store(network: Path, digit: str, tmp_path: Path):
     told = []
-    receipt = look(digit, str(tmp_path / "look.png"), backbone=str(network), progress=told.append)
+    names = ["stem.relu.0", "stem.conv.0-2"]
+    receipt = look(digit, str(tmp_path / "look.png"), backbone=str(network), layers=names, progress=told.append)
     assert is_a_picture(receipt)
-    assert (receipt.backbone, receipt.layers) == ("net.onnx", {"stem.conv.0-2": (8, 8, 8)})
+    assert (receipt.backbone, receipt.layers) == ("net.onnx", {"stem.relu.0": (8, 8, 6), "stem.conv.0-2": (8, 8, 8)})
     assert (receipt.row, receipt.label, receipt.head, receipt.answers, receipt.evidence) == (None, None, "", (), "")
     assert (told[0].done, told[-1].done, told[-1].total) == (0, 3, 3)
 
@@ -100,7 +101,7 @@ def test_a_store_of_ones_own_network(network: Path, digits_folder: Path, tmp_pat
         ({"dataset": "digits"}, SpecError, r"--dataset digits is one of a store\. Say which: --store"),
         ({"layers": [str(number) for number in range(9)]}, SpecError, r"9 layers do not fit on one picture\. Name up to 8"),
         ({"backbone": "resnet5"}, BackboneError, "resnet5"),
-        ({"preparation": {"size": 3}}, SpecError, "The options: preparation.size"),
+        ({"preparation": {"size": 3}}, SpecError, "The options: 'preparation.size' is 3"),
         ({"image": "nothing.png"}, SourceError, r"There is no image at .*nothing\.png"),
         ({"image": "row:3"}, SpecError, "row:3 is a row of a dataset"),
     ],
