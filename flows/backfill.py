@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -18,6 +18,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled
 
+from tasks.asking import asked
 from tasks.backfill_shown import Board, Shown, Tally, labels_of
 from tasks.backfilling import extract_slice, measure_effects, plan_slices
 from tasks.fresh_work import at_work, goes_first
@@ -55,7 +56,7 @@ def backfill_slice(spec: BackfillSpec, first: int, stop: int) -> dict[str, Any]:
         rename_run(f"rows {first:,} to {stop - 1:,} of {spec.dataset or spec.store}")
     receipt = extract_slice(spec, first, stop)
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(UUID(runtime.flow_run.id), labels_of(receipt))
+        asked(lambda: client.update_flow_run_labels(UUID(runtime.flow_run.id), labels_of(receipt)))
     return ended(receipt.summary(), receipt.in_words(), cached=not receipt.images)
 
 
@@ -157,7 +158,10 @@ class _Backfill:
         """A run of its own where there is a deployment for it, else a flow within this process, which is over afterwards."""
         parameters = {"spec": spec.model_dump(mode="json"), "first": each.first, "stop": each.stop}
         if self._apart:
-            started: Any = run_deployment(SLICES, parameters=parameters, timeout=0, flow_run_name=name)
+            once = uuid4().hex  # asked again, the server gives the run that it made
+            started: Any = asked(
+                lambda: run_deployment(SLICES, parameters=parameters, timeout=0, flow_run_name=name, idempotency_key=once)
+            )
             return UUID(str(started.id))
         within: Any = backfill_slice.with_options(flow_run_name=name)
         state = within(spec, each.first, each.stop, return_state=True)
@@ -166,7 +170,7 @@ class _Backfill:
     def _finished(self, run: UUID, images: int = 0) -> Any:
         """Wait for a slice's run and count it; its last state."""
         try:
-            while not is_over((child := self._client.read_flow_run(run)).state):
+            while not is_over((child := asked(lambda: self._client.read_flow_run(run))).state):
                 if self._own.is_to_wait():
                     self._show(now="Paused; the slice that runs goes on to its end")
                 self._show(running=images * self._board.progress_of(run) if self._board and images else 0.0)
@@ -184,9 +188,8 @@ class _Backfill:
             if self._own.is_to_wait():
                 self._show(now="Paused between slices, until it is resumed")
             else:
-                first = goes_first(
-                    at_work(self._client), self._own.id, self._spec.store, self._spec.priority, datetime.now(UTC)
-                )
+                others = asked(lambda: at_work(self._client))
+                first = goes_first(others, self._own.id, self._spec.store, self._spec.priority, datetime.now(UTC))
                 if not first:
                     return
                 self._show(now=f"Waits for {', '.join(map(str, first))}")

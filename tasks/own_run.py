@@ -12,6 +12,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, Pause
 from prefect.states import Cancelling
 
+from tasks.asking import asked
+
 PAGE = 200
 
 
@@ -24,7 +26,7 @@ class OwnRun:
 
     def __init__(self, client: SyncPrefectClient, run: UUID) -> None:
         self._client, self.id = client, run
-        first = client.read_flow_run(run)
+        first = asked(lambda: client.read_flow_run(run))
         self._count, self.deployment_id, self.started = first.run_count, first.deployment_id, first.start_time
 
     def is_to_wait(self) -> bool:
@@ -35,7 +37,7 @@ class OwnRun:
         Pause : it was suspended, or was resumed in another process: this process has to end without another word.
         CancellationError : it is being cancelled.
         """
-        now = self._client.read_flow_run(self.id)
+        now = asked(lambda: self._client.read_flow_run(self.id))
         state = now.state
         if state is None:
             return False
@@ -52,11 +54,14 @@ class OwnRun:
 
     def children(self) -> Iterator[FlowRun]:
         """The runs that this one started, also before it was suspended."""
-        filter_ = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self.id]))
-        offset = 0
-        while page := self._client.read_flow_runs(flow_run_filter=filter_, limit=PAGE, offset=offset):
+        seen = 0
+        while page := self._page(seen):
             yield from page
-            offset += len(page)
+            seen += len(page)
+
+    def _page(self, offset: int) -> list[FlowRun]:
+        mine = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[self.id]))
+        return asked(lambda: self._client.read_flow_runs(flow_run_filter=mine, limit=PAGE, offset=offset))
 
 
 class CancellationError(Exception):

@@ -26,7 +26,7 @@ from trunkline.store.feature_store import FeatureStore
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -43,7 +43,7 @@ class Server:
             {"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             content = answer.read()
         return json.loads(content) if content else None
 

@@ -59,6 +59,8 @@ def test_a_run_is_known_by_its_parameters(tmp_path: Path, monkeypatch: pytest.Mo
     assert _other("nightly", run_of({"spec": None}, Running())).store == ""
 
 
-@pytest.mark.parametrize(("said", "found"), [("file:///a/b/", "/a/b"), ("s3://b/", "s3://b"), (None, ""), ("s3://u:secret@b/x", "")])
+@pytest.mark.parametrize(
+    ("said", "found"), [("file:///a/b/", "/a/b"), ("s3://b/", "s3://b"), (None, ""), ("s3://u:secret@b/x", "")]
+)
 def test_stores_are_compared_by_their_place(said: object, found: str):
     assert place(said) == found
