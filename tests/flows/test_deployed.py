@@ -167,6 +167,7 @@ def test_cancelled_and_started_again(there: Deployed, store: Path, digits_folder
     lease = latest(Location.of(leases))
     assert lease is not None
     assert lease.released
+    assert there.artifacts_of(run)["extraction"]["description"].endswith("and stopped there")
     is_clean(store)
     done = {place: place.stat().st_mtime_ns for place in commits(store)}
     assert len(done) < 94
