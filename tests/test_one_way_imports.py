@@ -22,6 +22,7 @@ WALLS = [
     ("trunkline.backbones", ("trunkline.store", "trunkline.stages", "trunkline.cli", "trunkline.runtimes", "trunkline.reader")),
     ("trunkline.runtimes", ("trunkline.store", "trunkline.stages", "trunkline.cli", "trunkline.reader")),
     ("trunkline.heads", ("trunkline.stages", "trunkline.store", "trunkline.cli", "trunkline.reader")),
+    ("trunkline.probing", ("trunkline.stages", "trunkline.store", "trunkline.cli", "trunkline.report", "trunkline.reader")),
     ("trunkline.report", ("trunkline.stages", "trunkline.store", "trunkline.cli")),
     ("trunkline.stages", ("trunkline.cli",)),
     ("trunkline.reader", ("trunkline.stages", "trunkline.cli", "trunkline.runtimes", "trunkline.images")),

@@ -8,21 +8,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.report.examples import Document
 from tests.stores import images_in, objects
 from trunkline.cluster import Cluster
-from trunkline.errors import BackboneError, DataError, SourceError, SpecError, TooManyBadImages
+from trunkline.errors import BackboneError, DataError, SourceError, SpecError
 from trunkline.probing.choice import Choice
+from trunkline.probing.gathering import Gathered
+from trunkline.probing.sample import Sample
+from trunkline.sources import Listed, source_of
 from trunkline.specs import RunSpec
-from trunkline.stages.choose import choose
+from trunkline.stages.choose import choose, truth_of
 
 NETWORK = "efficientnet-lite0@32"
 
 
 def chosen(source: Path, backbones: str | None = NETWORK, kind: str = "inline", **more: Any) -> Choice:
-    said = {name: more.pop(name) for name in ("layers", "labels", "weights", "split", "max_bad_fraction") if name in more}
+    said = {name: more.pop(name) for name in ("layers", "labels", "weights", "split") if name in more}
     cluster = {
         "kind": kind,
         "workers": 2 if kind == "local" else None,
@@ -159,24 +163,17 @@ def test_layers_that_there_are_not(digits: Path, layers: list[str], message: str
         chosen(digits, layers=layers)
 
 
-@pytest.mark.slow
-def test_too_many_unreadable_images(tmp_path: Path, digits: Path):
-    source = shutil.copytree(digits, tmp_path / "digits")
-    for path in sorted(source.glob("*/*.png"))[::10]:
-        path.write_bytes(b"no image")
-    with pytest.raises(
-        TooManyBadImages, match=r"images drawn could not be read \(\d+ not-an-image\), more than the allowed 5%"
-    ):
-        chosen(source, layers=["avg_pool"])
-
-
-@pytest.mark.slow
-def test_classes_that_lose_their_images_are_left_out(tmp_path: Path, digits: Path):
-    source = tmp_path / "digits"
-    for label in ("0", "1", "2"):
-        shutil.copytree(digits / label, source / label)
-    for path in sorted((source / "2").iterdir())[1:]:
-        path.write_bytes(b"no image")
-    found = chosen(source, layers=["avg_pool"], max_bad_fraction=0.5, split={"test_fraction": 1e-9})
-    assert (found.classes, found.too_few) == (2, ["2"])
-    assert found.left_out.keys() == {"not-an-image"}
+def test_classes_that_lose_their_images_are_left_out_and_named(digits: Path):
+    """Of four images of three classes the only second one of class b could not be read."""
+    spec = RunSpec.model_validate({"source": str(digits), "store": "features/"})
+    listed = [Listed(f"{label}/{number}.png", 1, "1") for number, label in enumerate("aabbcc")]
+    drawn = Sample(listed, [0, 0, 1, 1, 2, 2], ["a", "b", "c"], 6, 6, 0, [])
+    rows = np.array([[0.0], [1.0], [2.0], [4.0], [5.0]], np.float32)
+    places = np.array([0, 1, 2, 4, 5])
+    gathered = Gathered(places, [{"layer": rows}], np.zeros(5, bool), np.full(5, 32), {"missing": 1}, 0.001)
+    kept, truth, small = truth_of(drawn, gathered, source_of(spec), spec)
+    assert small == ["b"]
+    assert (truth.labels.tolist(), truth.classes) == ([0, 0, 1, 1], 2)
+    assert kept.vectors[0]["layer"].ravel().tolist() == [0.0, 1.0, 4.0, 5.0]
+    with pytest.raises(DataError, match=r"and what could be read of .* has 1: a \(2\), b \(1\), c \(1\)"):
+        truth_of(drawn, gathered.only(places < 5), source_of(spec), spec)

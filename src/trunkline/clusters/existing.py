@@ -66,11 +66,15 @@ def _knock_until_it_answers(address: str, security: Any, patience: Patience) -> 
 
 
 async def _knock(address: str, arguments: dict[str, Any], seconds: float) -> None:
-    """One greeting, without the machinery of a client, which would have to be taken down again."""
+    """One greeting, without the machinery of a client, which would have to be taken down again.
+
+    Dask's own timeout ends when something takes the connection, even if it never greets back.
+    """
     from distributed.comm import connect
 
-    comm = await connect(address, timeout=seconds, **arguments)
-    await comm.close()
+    async with asyncio.timeout(seconds + 0.5):
+        comm = await connect(address, timeout=seconds, **arguments)
+    comm.abort()
 
 
 def _apart(work: Any) -> None:

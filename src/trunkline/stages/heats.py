@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from trunkline import images
 from trunkline.backbones.compiled import committed_backbone
-from trunkline.errors import CorruptStore, StoreError, UnreadableImage
+from trunkline.errors import CorruptStore, DataError, StoreError, UnreadableImage
 from trunkline.heads.artifact import HeadArtifact
 from trunkline.heads.opening import OpenHead, open_head
 from trunkline.locations import Location
@@ -70,7 +70,7 @@ def _opened(features: Features, head: HeadArtifact) -> OpenHead | None:
     store = Location(features.uri.rsplit("/", 3)[0])
     try:
         opened = open_head(head.location, store, features.recipe.digest(), features.layers)
-    except CorruptStore:
+    except (CorruptStore, DataError):
         return None
     return opened if is_linear(opened) else None
 
