@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect import get_run_logger
 
-from tasks.stage import STAGE, ProgressArtifact
+from tasks.publishing import ProgressArtifact, table
+from tasks.stage import ended, stage
 from trunkline.progress import Step
 from trunkline.specs import FinetuneSpec, RunSpec
 from trunkline.stages.finetune import FinetuneReceipt, finetune
@@ -22,7 +22,7 @@ class _ByStage:
         self._bars.setdefault(step.stage, ProgressArtifact(key))(step)
 
 
-@task(name="finetune", task_run_name="fine-tune {spec.backbone}", **STAGE)
+@stage("finetune", "fine-tune {spec.backbone}")
 def finetune_backbone(spec: RunSpec, tune: FinetuneSpec) -> FinetuneReceipt:
     """A new head on the frozen backbone, then its last layers; a run that died goes on from its last checkpoint."""
     receipt = finetune(spec, tune, _ByStage())
@@ -32,5 +32,5 @@ def finetune_backbone(spec: RunSpec, tune: FinetuneSpec) -> FinetuneReceipt:
         log.warning(note)
     figures = receipt.metrics.figures if receipt.metrics else {"val_macro_f1": receipt.best["val_macro_f1"]}
     rows = [{"figure": name, "value": value} for name, value in figures.items() if value is not None]
-    create_table_artifact(rows, key="finetuned", description=f"{receipt.name}: {receipt.backbone}, report {receipt.report}")
-    return receipt
+    table("finetuned", rows, f"{receipt.name}: {receipt.backbone}, report {receipt.report}")
+    return ended(receipt, f"{receipt.backbone}, report {receipt.report}", cached=receipt.cached)

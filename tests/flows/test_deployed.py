@@ -14,7 +14,7 @@ import pytest
 
 from tests.flows.deployed import Deployed, RefusedError, deployed, until
 from tests.stores import empty_store, images_in
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.locations import Location
 from trunkline.maintenance.verify import verify
 from trunkline.specs import ClusterSpec
@@ -144,7 +144,7 @@ def test_a_wrong_parameter_is_refused_before_a_run_starts(there: Deployed, store
 def test_what_only_python_can_judge_fails_at_once_in_words(there: Deployed, store: Path, tmp_path: Path) -> None:
     grid = [{"kind": "softmax", "C": [0.001 * number for number in range(1, 502)]}]
     run = there.ended(there.start("pipeline", spec=spec_of(tmp_path, store, heads=grid)))
-    assert (run["state_name"], run["run_count"]) == ("Failed", 1)
+    assert (run["state_name"], run["run_count"]) == ("Failed", 0)  # refused before the flow's first line
     assert "a grid of 501 candidates" in run["state"]["message"]
     assert "Traceback" not in run["state"]["message"]
     run = there.ended(there.start("pipeline", spec=spec_of(tmp_path, store, backbone="resnet5")))
@@ -167,6 +167,7 @@ def test_cancelled_and_started_again(there: Deployed, store: Path, digits_folder
     lease = latest(Location.of(leases))
     assert lease is not None
     assert lease.released
+    assert there.artifacts_of(run)["extraction"]["description"].endswith("and stopped there")
     is_clean(store)
     done = {place: place.stat().st_mtime_ns for place in commits(store)}
     assert len(done) < 94

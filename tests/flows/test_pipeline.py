@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,9 +29,10 @@ def run_flow(folder: Path, environment: dict[str, str], **spec: Any) -> tuple[di
     """The flow's summary, None where it failed, and all it printed."""
     script = folder / "run_flow.py"
     script.write_text(RUN)
-    project = str(Path(__file__).parents[2])
+    project = Path(__file__).parents[2]
+    paths = os.pathsep.join(map(str, (project / "src", project)))
     command = [sys.executable, str(script), json.dumps(spec)]
-    done = subprocess.run(command, env={**environment, "PYTHONPATH": project}, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env={**environment, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=240)
     lines = [line.removeprefix("SUMMARY ") for line in done.stdout.splitlines() if line.startswith("SUMMARY ")]
     return (json.loads(lines[0]) if lines else None), done.stdout + done.stderr
 
