@@ -40,6 +40,7 @@ UNITS = {
     "head": "epochs",
     "finetune": "images",
 }
+RATED = {"extract", "decode", "features", "finetune"}  # their images/s are shown
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -73,7 +74,7 @@ class _Bars:
         task = self._tasks[step.stage]
         self._bars.update(task, completed=step.done, total=step.total, note=escape(step.note))
         speed = next(each.speed for each in self._bars.tasks if each.id == task)
-        if step.stage == "extract" and speed:
+        if step.stage in RATED and speed:
             self._bars.update(task, speed=f"{speed:,.0f}/s")
 
 
@@ -98,7 +99,7 @@ class _Lines:
             if step.total is not None
             else f"{step.stage}: {step.done:,}"
         )
-        if step.stage == "extract" and done and now > since:
+        if step.stage in RATED and done and now > since:
             speed = done / (now - since)
             words += f", {speed:,.0f}/s"
             words += "" if ended or step.total is None else f", {_duration((step.total - step.done) / speed)} left"
