@@ -30,8 +30,8 @@ def verify(store: Store, dataset: OneDataset = None, cluster: Where = HERE) -> d
         first = found.findings[0]
         more = f", and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
         raise CorruptStore(
-            f"{counted(len(found.findings), 'finding')} in {found.store}: {first.where} {first.detail}{more}; the artifact `findings` lists them. "
-            f"`trunkline verify {found.store} --repair` makes anew what can be made anew."
+            f"{counted(len(found.findings), 'finding')} in {found.store}: {first.where} {first.detail}{more}; the artifact "
+            f"`findings` lists them. `trunkline verify {found.store} --repair` makes anew what can be made anew."
         )
     shards = sum(each.shards for each in found.feature_sets)
     words = f"{counted(len(found.feature_sets), 'feature set')} with {counted(shards, 'shard')}: all as it was written"
