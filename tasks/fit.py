@@ -42,7 +42,7 @@ def heads_as_fitted(spec: RunSpec, selected: SelectReceipt) -> FitReceipt:
 
 
 def _told(receipt: FitReceipt) -> FitReceipt:
-    words = f"{len(receipt.heads)} heads, {receipt.fitted} of them fitted now"
+    words = receipt.in_words()
     get_run_logger().info(words)
     for note in receipt.notes:
         get_run_logger().warning(note)

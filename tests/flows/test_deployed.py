@@ -93,10 +93,10 @@ def test_nights(there: Deployed, store: Path, digits_folder: Path, tmp_path: Pat
 
     (source / "3" / "broken.png").write_bytes((source / "3" / "0013.png").read_bytes())
     retried = there.ended(there.start("retry-quarantine", store=str(store), cluster={"kind": "inline"}))
-    assert retried["state"]["message"] == "1 images were tried again, 0 stay in quarantine as the source cannot give them."
+    assert retried["state"]["message"] == "1 image tried again; 0 stay in quarantine, as the source cannot give them."
     checked = there.ended(there.start("verify", store=str(store)))
     assert checked["state_name"] == "Completed"
-    assert checked["state"]["message"].startswith("1 feature sets with 5 shards are as they were written")
+    assert checked["state"]["message"].startswith("1 feature set with 6 shards: all as it was written")
 
 
 def test_an_event_starts_a_run_of_the_dataset_it_is_about(
