@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from prefect import get_run_logger
 
 from tasks.publishing import ProgressArtifact, table
@@ -14,18 +16,22 @@ from trunkline.stages.finetune import FinetuneReceipt, finetune
 class _ByStage:
     """A bar for each part of the work: decoding, features of the frozen backbone, the new head, the last layers."""
 
-    def __init__(self) -> None:
+    def __init__(self, until: contextlib.ExitStack) -> None:
         self._bars: dict[str, ProgressArtifact] = {}
+        self._until = until
 
     def __call__(self, step: Step) -> None:
-        key = "finetune-progress" if step.stage == "finetune" else f"finetune-{step.stage}"
-        self._bars.setdefault(step.stage, ProgressArtifact(key))(step)
+        if step.stage not in self._bars:
+            key = "finetune-progress" if step.stage == "finetune" else f"finetune-{step.stage}"
+            self._bars[step.stage] = self._until.enter_context(ProgressArtifact(key))
+        self._bars[step.stage](step)
 
 
 @stage("finetune", "fine-tune {spec.backbone}")
 def finetune_backbone(spec: RunSpec, tune: FinetuneSpec) -> FinetuneReceipt:
     """A new head on the frozen backbone, then its last layers; a run that died goes on from its last checkpoint."""
-    receipt = finetune(spec, tune, _ByStage())
+    with contextlib.ExitStack() as bars:
+        receipt = finetune(spec, tune, _ByStage(bars))
     log = get_run_logger()
     log.info("%s%s", receipt.backbone, " (was there already)" if receipt.cached else "")
     for note in receipt.notes:

@@ -20,7 +20,8 @@ def predict_committed(
     store: str, head: str, dataset: str | None = None, split: str | None = None, batch: int | None = None
 ) -> PredictReceipt:
     """A fitted head over stored features, of a night's batch for example; the same rows again are read from the store."""
-    receipt = predict_rows(store, head, dataset=dataset, split=split, batch=batch, progress=ProgressArtifact("predict"))
+    with ProgressArtifact("predict") as progress:
+        receipt = predict_rows(store, head, dataset=dataset, split=split, batch=batch, progress=progress)
     how = "predicted before" if receipt.cached else "predicted now"
     get_run_logger().info("%d rows by %s (%s): %s", receipt.rows, receipt.head, how, receipt.predictions)
     most = sorted(receipt.counts.items(), key=lambda item: -item[1])[:SHOWN]

@@ -5,6 +5,9 @@ A server that does not answer must not end the work that it only watches, so wha
 
 from __future__ import annotations
 
+import contextvars
+import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,17 +22,20 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from trunkline.progress import Step
 
 SECONDS_BETWEEN_UPDATES = 2.0
+SECONDS_TO_END = 10.0  # for the last step of a bar to reach the server
 SECONDS_BETWEEN_LINES = 60.0  # a long run would fill Prefect's database with lines that say the same as the bar
 
 
 class ProgressArtifact:
     """A progress bar in the UI, moved at most every two seconds; the log has a line a minute, and the last.
 
-    As a context manager it says so where the work was stopped.
+    A thread moves it, so that a server that is gone or slow does not hold up the work: of several steps in between only the last is
+    shown. As a context manager it says so where the work was stopped, and waits a little for the last step to be shown.
     """
 
     def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,6 +43,8 @@ class ProgressArtifact:
         self._artifact: UUID | None = None
         self._updated = self._logged = float("-inf")
         self._last: tuple[float, str] | None = None
+        self._moving: threading.Thread | None = None
+        self._steps: queue.SimpleQueue[tuple[float, str] | None] = queue.SimpleQueue()
 
     def __enter__(self) -> ProgressArtifact:
         return self
@@ -44,7 +52,10 @@ class ProgressArtifact:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._last is not None:
             share, words = self._last
-            _tolerantly(lambda: self._publish(share, f"{words}, and stopped there"), "The progress artifact was not updated")
+            self._show(share, f"{words}, and stopped there")
+        if self._moving is not None:
+            self._steps.put(None)
+            self._moving.join(SECONDS_TO_END)
 
     def __call__(self, step: Step) -> None:
         now = self._clock()
@@ -58,14 +69,33 @@ class ProgressArtifact:
         if ended or now - self._logged >= SECONDS_BETWEEN_LINES:
             self._logged = now
             get_run_logger().info(words)
-        _tolerantly(lambda: self._publish(share, words), "The progress artifact was not updated")
+        self._show(share, words)
+
+    def _show(self, share: float, words: str) -> None:
+        if self._moving is None:
+            where = contextvars.copy_context()  # of the run that the artifact belongs to
+            self._moving = threading.Thread(target=where.run, args=(self._move,), name=f"bar-{self._key}", daemon=True)
+            self._moving.start()
+        self._steps.put((share, words))
+
+    def _move(self) -> None:
+        ends = False
+        while not ends:
+            steps = [self._steps.get()]
+            while not self._steps.empty():
+                steps.append(self._steps.get())
+            ends = steps[-1] is None
+            shown = [step for step in steps if step is not None]
+            if shown:
+                _tolerantly(lambda last=shown[-1]: self._publish(*last), "The progress artifact was not updated")
 
     def _publish(self, share: float, words: str) -> None:
-        if self._artifact is None:
-            made: Any = create_progress_artifact(share, key=self._key, description=words)
-            self._artifact = made
-        else:
-            update_progress_artifact(self._artifact, share, description=words)
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # the next step is the next try
+            if self._artifact is None:
+                made: Any = create_progress_artifact(share, key=self._key, description=words)
+                self._artifact = made
+            else:
+                update_progress_artifact(self._artifact, share, description=words)
 
 
 def table(key: str, rows: Sequence[dict[str, Any]], description: str) -> None:
