@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 STACK ?= stack
 
-.PHONY: help demo deploy stack stack-down stack-status test test-all kills bench check format constraints clean
+.PHONY: help demo deploy stack stack-down stack-status test test-all kills bench gpu-check check format constraints clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -37,6 +37,9 @@ bench: $(VENV)/.installed-dev  ## ways from images to features, side by side; BE
 
 kills: $(VENV)/.installed-dev  ## kill -9 of driver, workers and scheduler in every stage, and the table; KILLS="--seed 4 --rounds 2"
 	@$(BIN)/python -m tests.kills $(KILLS)
+
+gpu-check: $(VENV)/.installed-dev  ## on a machine with an NVIDIA GPU: proves the CUDA path; elsewhere says so and exits 2; GPU="--images 5000"
+	@$(BIN)/python -m tests.gpu_check $(GPU)
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import validate
 
 from trunkline.errors import SpecError
 from trunkline.specs import BackfillSpec, RecipeSpec, validated
@@ -81,3 +83,30 @@ def test_a_recipe_becomes_the_spec_of_a_run_of_it_alone():
         assert (each.storage.format, each.storage.rows_per_shard, each.engine.batch) == ("hdf5", 64, 4)
         assert (each.cluster.kind, each.max_bad_fraction, each.runtime) == ("inline", 0.5, "openvino")
     assert [recipe.said for recipe in said.recipes] == ["resnet50 at x (max)", "efficientnet-lite0"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({}, ""),
+        ({"rows": "0:5", "max_images": 10, "recipes": [{"backbone": "resnet50"}]}, ""),
+        ({"rows": None, "batches": ":3", "since": None}, ""),
+        ({"since": "2026-01-01", "until": "2026-02-01"}, ""),
+        ({"rows": "5"}, "'5' does not match"),
+        ({"rows": ":"}, "':' does not match"),
+        ({"rows": "0:5", "batches": "0:1"}, "is not one of [None]"),
+        ({"batches": "0:1", "until": "2026-01-01"}, "is not one of [None]"),
+        ({"recipes": [{"maps": "kept", "pooling": "avg"}]}, "'avg' is not one of ['none']"),
+        ({"priority": 1000}, "1000 is greater than the maximum of 100"),
+        ({"what": 1}, "'what' was unexpected"),
+    ],
+)
+def test_the_server_refuses_a_wrong_form_before_a_run_starts(said: dict[str, Any], words: str):
+    schema = parameter_schema(_flow).model_dump_for_openapi()
+    found = validate({"spec": {"store": "/store", **said}}, schema, raise_on_error=False, preprocess=True)
+    problems = " ".join(error.message for error in found)
+    assert (words in problems) if words else not problems
+
+
+def _flow(spec: BackfillSpec) -> None:
+    """Its parameters make the form."""

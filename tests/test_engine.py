@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from trunkline.backbones.compiled import Compiled
-from trunkline.engine import Budget, chosen
+from trunkline.engine import Budget, chosen, in_common
 from trunkline.locations import Location
 from trunkline.specs import EngineSpec
 
@@ -77,3 +77,14 @@ def test_what_a_failed_reader_held_is_free_again():
         raise ValueError("bad image")
     with budget.held(100):
         pass
+
+
+def test_recipes_that_read_together_wait_with_two_batches_of_each_and_no_more_images_than_the_most_demanding_allows():
+    def engine(**what):
+        return chosen(EngineSpec(), backbone(**what), runtime="openvino", workers=1, threads=1, local_source=True)
+
+    small, wide, long = engine(), engine(size=600, pixels="float32"), engine(batch=100)
+    assert in_common([small]) == small
+    assert in_common([small, wide]).images_ahead == 16
+    assert in_common([wide, small, long]).images_ahead == 200
+    assert in_common([long]).images_ahead == 200

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -400,3 +401,11 @@ def test_a_file_is_no_folder_to_look_into(tmp_path: Path) -> None:
     assert (inside.exists(), inside.names(), Location.of(tmp_path / "file").names()) == (False, [], [])
     with pytest.raises(FileNotFoundError):
         inside.read()
+
+
+def test_modified_is_when_an_object_was_written_last(place) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    place.write(b"x")
+    assert before < place.modified() < datetime.now(UTC) + timedelta(seconds=5)
+    with pytest.raises(FileNotFoundError):
+        (place / "not-there").modified()

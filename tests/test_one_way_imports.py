@@ -28,6 +28,7 @@ WALLS = [
     ("trunkline.reader", ("trunkline.stages", "trunkline.cli", "trunkline.runtimes", "trunkline.images")),
     ("trunkline.reading", ("trunkline.stages", "trunkline.cli", "trunkline.runtimes", "trunkline.images", "trunkline.reader")),
     ("trunkline.sources", ("trunkline.stages", "trunkline.cli", "trunkline.store", "trunkline.manifest", "trunkline.reader")),
+    ("trunkline.finetuning", ("trunkline.stages", "trunkline.cli", "trunkline.reader", "trunkline.runtimes")),
     ("trunkline.maintenance", ("trunkline.cli", "trunkline.report")),
     ("trunkline.fan_out", ("trunkline.stages", "trunkline.cli", "trunkline.store")),
     ("trunkline.errors", ("trunkline.",)),

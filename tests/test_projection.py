@@ -99,3 +99,17 @@ def test_workers_that_need_more_memory_than_there_is_are_refused():
 def test_where_the_machine_does_not_tell_its_memory_nothing_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(projection, "available_memory", lambda: None)
     WorkerMemory(2**60, 0, 0).refuse_what_does_not_fit(100)
+
+
+def test_several_recipes_are_judged_together(tmp_path):
+    place = Location.of(tmp_path)
+    each = [Projection(place, 1000, 10, 40, 0), Projection(place, 500, 30, 60, 0)]
+    both = Projection.together(each, place)
+    assert (both.rows, both.features, both.row_bytes, both.bytes) == (1000, 40, 70, 70_000)
+    assert Projection.together([Projection(place, 0, 10, 40, 0)], place).bytes == 0
+    one, other = (
+        WorkerMemory(PROCESS_BYTES + 8 * MIB, 100, 200, 5, kept=7),
+        WorkerMemory(PROCESS_BYTES + 4 * MIB, 10, 20, 50, kept=7),
+    )
+    assert WorkerMemory.together([one, other]) == WorkerMemory(PROCESS_BYTES + 12 * MIB, 110, 220, 50, kept=7)
+    assert WorkerMemory.together([one]) == one

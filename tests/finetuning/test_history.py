@@ -21,7 +21,8 @@ def test_a_phase_stalls_after_so_many_epochs_without_a_better_one():
     history = [epoch(1, 0.5, "head"), epoch(1, 0.6), epoch(2, 0.6)]
     assert not has_stalled(history, "layers", 2)
     assert has_stalled([*history, epoch(3, 0.1)], "layers", 2)
-    assert has_stalled([epoch(1, 0.9, "head"), epoch(1, 0.1), epoch(2, 0.1)], "layers", 2)
+    assert not has_stalled([epoch(1, 0.9, "head"), epoch(1, 0.1), epoch(2, 0.2), epoch(3, 0.3)], "layers", 2)
+    assert not has_stalled(history[:1], "layers", 1)
 
 
 def test_a_loss_that_is_no_number_stops_the_fit():

@@ -150,7 +150,7 @@ def test_no_room_for_a_checkpoint_loses_nothing(small_spec, monkeypatch):
 def test_a_phase_stops_when_it_stalls(small_spec, monkeypatch):
     monkeypatch.setattr(training, "_measured", lambda *_: (1.0, 0.5, 0.5))
     _, lineage = result(small_spec, name="stalled", patience=1, epochs=50, head_epochs=50)
-    assert lineage["epochs"] == {"head": 2, "layers": 1}
+    assert lineage["epochs"] == {"head": 2, "layers": 2}
     assert "No epoch with the last layers unfrozen was better" in lineage["notes"][0]
     assert lineage["best"]["phase"] == "head"
 

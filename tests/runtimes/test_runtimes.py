@@ -107,6 +107,22 @@ def test_loading_checks_once_and_keeps(lite0):
         shutil.rmtree(elsewhere.location.path)
 
 
+def test_several_are_kept_at_once_and_others_dropped(lite0):
+    one = runtimes.load("openvino", lite0, 2)
+    elsewhere = replace(lite0, location=Location.of(str(lite0.location) + "/../" + lite0.location.name + "-second"))
+    shutil.copytree(lite0.location.path, elsewhere.location.path)
+    try:
+        first, second, again = runtimes.load_each([("openvino", lite0), ("openvino", elsewhere), ("openvino", lite0)], 2)
+        assert first is one
+        assert again is one
+        assert second is not one
+        assert len(runtimes._loaded) == 2
+        assert runtimes.load("openvino", elsewhere, 2) is second
+        assert len(runtimes._loaded) == 1
+    finally:
+        shutil.rmtree(elsewhere.location.path)
+
+
 def with_golden(lite0: Compiled, folder: Path, golden: NDArray[np.float32]) -> Compiled:
     shutil.copytree(lite0.location.path, folder / "backbone")
     out = io.BytesIO()

@@ -143,6 +143,9 @@ def test_stores_without_features_or_with_several_say_so(tmp_path: Path, images: 
     assert made.feature_set
     with pytest.raises(DataError, match=r"holds no features yet, so nothing is near\. Run `trunkline extract` first"):
         similar("row:0", str(tmp_path / "made"), str(tmp_path / "s.html"))
+    assert Made(tmp_path / "made", {"other": 2}).feature_set
+    with pytest.raises(StoreError, match=r"holds 2 feature sets: .* Open one of them by its own URI"):
+        similar("row:0", str(tmp_path / "made"), str(tmp_path / "s.html"))
     spec: RunSpec = spec_for(images, empty_store(tmp_path / "store", compiled_lite0))
     scan(spec)
     with pytest.raises(StoreError, match="holds 0 feature sets"):

@@ -87,7 +87,7 @@ def _silent(address: str, patience: Patience, error: BaseException) -> RunError:
     encrypted = address.startswith(("tls://", "wss://"))
     other = "is it one without encryption (tcp://)" if encrypted else "does it ask for TLS (tls:// and cluster.tls)"
     return RunError(
-        f"No Dask scheduler answers at {address}, tried {patience.attempts} times in {patience.spent:.0f} s ({_cause(error)}). Is it "
+        f"No Dask scheduler answers at {address}, tried {patience.tried} ({_cause(error)}). Is it "
         f"running (`dask scheduler`), is this its host and port, does a firewall lie between, {other}? Mend it, or wait longer with "
         "cluster.patience; then start the same command again."
     )

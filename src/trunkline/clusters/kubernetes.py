@@ -108,7 +108,7 @@ def _wait_for_the_api(pods: KubernetesSpec, patience: Patience) -> None:
         except Exception as error:  # of httpx, kr8s and anyio
             if patience.left <= 0 or isinstance(error, ValueError):
                 raise RunError(
-                    f"The Kubernetes API server does not answer, tried {patience.attempts} times in {patience.spent:.0f} s "
+                    f"The Kubernetes API server does not answer, tried {patience.tried} "
                     f"({_words(error)}). Does `kubectl version` answer with the same KUBECONFIG and context, or in the same pod with its "
                     "service account? Mend it, or wait longer with cluster.patience; then start the same command again."
                 ) from error

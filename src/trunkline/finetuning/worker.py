@@ -94,7 +94,8 @@ def main() -> None:
     import_keras()
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    if not tf.config.list_physical_devices("GPU"):  # on GPUs some gradients have no deterministic kernel, and would be refused
+        tf.config.experimental.enable_op_determinism()
     logging.basicConfig(level=logging.WARNING)
     say = _Say(answers)
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from trunkline.specs.base import Name, Spec
 from trunkline.specs.cluster import ClusterSpec
+from trunkline.specs.form import given, told, when
 from trunkline.specs.images import Preparation
 from trunkline.specs.run import RunSpec, refuse_what_does_not_go_together
 from trunkline.specs.work import EngineSpec, StorageSpec
@@ -17,11 +18,20 @@ from trunkline.specs.work import EngineSpec, StorageSpec
 SLICE_IMAGES = 20_480
 RANGE = re.compile(r"(\d{0,15}):(\d{0,15})")
 
-Range = Annotated[str, Field(min_length=1, max_length=31)]
+Range = Annotated[
+    str, Field(min_length=1, max_length=31, json_schema_extra={"pattern": "^([0-9]{1,15}:[0-9]{0,15}|:[0-9]{1,15})$"})
+]
+
+
+def _alone(name: str, *others: str) -> dict[str, Any]:
+    """A rule: where one field says which rows, the others are left empty."""
+    return when(given(name, "string"), **{other: {"enum": [None]} for other in others})
 
 
 class RecipeSpec(Spec):
     """One recipe: what decides a feature's value. Several of them share one reading and decoding of each image."""
+
+    RULES: ClassVar = ({"if": told("maps", "kept"), "then": told("pooling", "none")},)
 
     backbone: str = Field(
         "efficientnet-lite0",
@@ -78,6 +88,25 @@ class BackfillSpec(Spec):
 
     At most one of `rows`, `batches`, and `since` with `until` says which rows; all of the dataset's are meant without.
     """
+
+    FIRST: ClassVar = (
+        "store",
+        "dataset",
+        "recipes",
+        "rows",
+        "batches",
+        "since",
+        "until",
+        "max_images",
+        "max_hours",
+        "priority",
+    )
+    RULES: ClassVar = (
+        _alone("rows", "batches", "since", "until"),
+        _alone("batches", "rows", "since", "until"),
+        _alone("since", "rows", "batches"),
+        _alone("until", "rows", "batches"),
+    )
 
     store: str = Field(min_length=1, title="Store", description="root of the feature store, a path or any fsspec URL")
     dataset: Name | None = Field(

@@ -49,6 +49,17 @@ class SliceReceipt:
     def worker_hours(self) -> float:
         return self.workers * self.seconds / SECONDS_AN_HOUR
 
+    def in_words(self) -> str:
+        """In one sentence."""
+        rows = f"rows {self.first:,} to {self.stop - 1:,}"
+        if not self.images:
+            return f"Nothing to do: all is committed of {rows}."
+        bad = sum(self.reasons.values())
+        speed = f", {self.images_per_second:,.0f} a second" if self.images_per_second else ""
+        more = f"; {bad:,} quarantined" if bad else ""
+        left = "; its hours were over before its rows" if self.stopped else ""
+        return f"{self.images:,} images of {rows} in {in_time(self.seconds)}{speed}{more}{left}."
+
     def summary(self) -> dict[str, Any]:
         return {**asdict(self), "worker_hours": self.worker_hours}
 

@@ -79,6 +79,11 @@ def finetune(spec: RunSpec, tune: FinetuneSpec, progress: Progress = silent) -> 
     """
     started = time.monotonic()
     store = FeatureStore.open(Location.of(spec.store))
+    if store.root.scheme == "memory":
+        raise StoreError(
+            f"{store.root} lives in this process, and training runs in another, which would write where nobody reads. Put the store on a "
+            "disk or into a bucket."
+        )
     dataset = store.known_dataset(spec.dataset_name)
     progress(Step("finetune", 0, None, "looking at backbone and images"))
     order, layers, found = _network(spec, tune)
