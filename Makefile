@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 STACK ?= stack
 
-.PHONY: help demo stack stack-down stack-status test test-all kills bench check format constraints clean
+.PHONY: help demo deploy stack stack-down stack-status test test-all kills bench gpu-check check format constraints clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -23,6 +23,9 @@ stack-down:  ## end the stack; nothing of it is left
 stack-status:  ## each service of the stack: its process, memory and health
 	@STACK="$(STACK)" infra/stack.sh status
 
+deploy: $(VENV)/.installed  ## pool, deployments and alerts on the Prefect server at PREFECT_API_URL; twice changes nothing
+	@$(BIN)/python -m infra.deploy
+
 test: $(VENV)/.installed-dev  ## the test suite without the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 
@@ -34,6 +37,9 @@ bench: $(VENV)/.installed-dev  ## ways from images to features, side by side; BE
 
 kills: $(VENV)/.installed-dev  ## kill -9 of driver, workers and scheduler in every stage, and the table; KILLS="--seed 4 --rounds 2"
 	@$(BIN)/python -m tests.kills $(KILLS)
+
+gpu-check: $(VENV)/.installed-dev  ## on a machine with an NVIDIA GPU: proves the CUDA path; elsewhere says so and exits 2; GPU="--images 5000"
+	@$(BIN)/python -m tests.gpu_check $(GPU)
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.naming import done_name, known_name, planned_name
+from flows.parameters import Refit
 from tasks.extract import extract_features
 from tasks.fit import fit_heads
 from tasks.publishing import rename_run
@@ -18,7 +19,7 @@ from trunkline.stages.watched import new_run_id, watched_run
 
 
 @flow(name="pipeline", flow_run_name=planned_name, persist_result=False)
-def pipeline(spec: RunSpec, refit: bool = False) -> RunReceipt:
+def pipeline(spec: RunSpec, refit: Refit = False) -> RunReceipt:
     """Turn a folder of images into features, a mask, heads and a report.
 
     Parameters

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import AUTO, OneDataset, Reasons, Store, Where
 from tasks.maintenance import retry_images
 from tasks.stage import ended
-from trunkline.specs import ClusterSpec
-
-AUTO = ClusterSpec()
+from trunkline.wording import counted
 
 
 @flow(name="retry-quarantine", flow_run_name="retry the quarantine of {store}", persist_result=False)
 def retry_quarantine(
-    store: str, dataset: str | None = None, reasons: tuple[str, ...] = (), cluster: ClusterSpec = AUTO
+    store: Store, dataset: OneDataset = None, reasons: Reasons = (), cluster: Where = AUTO
 ) -> list[dict[str, object]]:
     """Read images again that could not be read, once their source was mended.
 
@@ -26,5 +25,5 @@ def retry_quarantine(
     """
     done = retry_images(store, dataset, reasons, cluster)
     retried, stay = (sum(len(getattr(each, name)) for each in done) for name in ("retried", "stay"))
-    words = f"{retried:,} images were tried again, {stay:,} stay in quarantine as the source cannot give them."
+    words = f"{counted(retried, 'image')} tried again; {stay:,} stay in quarantine, as the source cannot give them."
     return ended([each.summary() for each in done], words, cached=not retried)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import HERE, OneDataset, Store, Where
 from tasks.maintenance import verify_store
 from tasks.stage import ended
 from trunkline.errors import CorruptStore
-from trunkline.specs import ClusterSpec
-
-HERE = ClusterSpec(kind="inline")
+from trunkline.wording import counted
 
 
 @flow(name="verify", flow_run_name="verify {store}", persist_result=False)
-def verify(store: str, dataset: str | None = None, cluster: ClusterSpec = HERE) -> dict[str, object]:
+def verify(store: Store, dataset: OneDataset = None, cluster: Where = HERE) -> dict[str, object]:
     """Check every commit record against manifest and arrays, and account for every row; nothing is changed.
 
     Parameters
@@ -31,11 +30,10 @@ def verify(store: str, dataset: str | None = None, cluster: ClusterSpec = HERE) 
         first = found.findings[0]
         more = f", and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
         raise CorruptStore(
-            f"{len(found.findings)} findings in {found.store}: {first.where} {first.detail}{more}; the artifact `findings` lists them. "
-            f"`trunkline verify {found.store} --repair` makes anew what can be made anew."
+            f"{counted(len(found.findings), 'finding')} in {found.store}: {first.where} {first.detail}{more}; the artifact "
+            f"`findings` lists them. `trunkline verify {found.store} --repair` makes anew what can be made anew."
         )
     shards = sum(each.shards for each in found.feature_sets)
-    words = f"{len(found.feature_sets)} feature sets with {shards:,} shards are as they were written"
-    return ended(
-        found.summary(), words + (f"; {len(found.orphans)} orphans, `trunkline gc` removes them." if found.orphans else ".")
-    )
+    words = f"{counted(len(found.feature_sets), 'feature set')} with {counted(shards, 'shard')}: all as it was written"
+    orphans = f"; {counted(len(found.orphans), 'orphan')}, for `trunkline gc`." if found.orphans else "."
+    return ended(found.summary(), words + orphans)

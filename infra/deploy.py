@@ -6,6 +6,7 @@ failures are told.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -16,18 +17,10 @@ from typing import Any
 
 import yaml
 
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from infra import work_pool
 from infra.alerts import told_to
 
 ROOT = Path(__file__).parents[1]
-POOL = "trunkline"
-QUEUES = {
-    "nightly": (1, "Fresh batches go first."),
-    "default": (5, "What people start by hand, and what looks after the store."),
-    "backfill": (10, "Slices of backfills, which wait for everything else."),
-}
 WAIT_SECONDS = 60.0
 DEFAULTS = {"source": "TRUNKLINE_SOURCE", "store": "TRUNKLINE_STORE"}
 
@@ -50,11 +43,10 @@ def deploy(wait_seconds: float) -> None:
     if not url:
         raise DeployError("PREFECT_API_URL is not set. It names the server, such as http://127.0.0.1:4200/api.")
     _wait_for(url, wait_seconds)
+    asyncio.run(_pool())
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        _pool(client)
-        _queues(client)
         _deployments(client)
         _say(told_to(client, os.environ.get("TRUNKLINE_ALERT_URL", "")))
 
@@ -106,33 +98,19 @@ def _wait_for(url: str, seconds: float) -> None:
             pause = min(2 * pause, 8.0)
 
 
-def _pool(client: Any) -> None:
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
+async def _pool() -> None:
+    """The pool with its queues. Raises DeployError where another kind of pool has its name."""
+    from prefect.client.orchestration import get_client
 
-    try:
-        pool = client.read_work_pool(POOL)
-    except ObjectNotFound:
-        client.create_work_pool(
-            WorkPoolCreate(name=POOL, type="process", description="Flow runs of trunkline, a process each.")
-        )
-        _say(f"Work pool {POOL} created")
-        return
+    async with get_client() as client:
+        await work_pool.prepare(client, ROOT)
+        pool = await client.read_work_pool(work_pool.POOL)
+        queues = await client.read_work_queues(work_pool_name=work_pool.POOL)
     if pool.type != "process":
         raise DeployError(
-            f"the work pool {POOL} is there already, of type {pool.type!r}, and trunkline's is of type 'process'. Delete or rename it."
+            f"the work pool {pool.name} is there already, of type {pool.type!r}, and trunkline's is of type 'process'. Delete or rename it."
         )
-
-
-def _queues(client: Any) -> None:
-    there = {queue.name: queue for queue in client.read_work_queues(work_pool_name=POOL)}
-    for name, (priority, description) in QUEUES.items():
-        if name not in there:
-            client.create_work_queue(name, description=description, priority=priority, work_pool_name=POOL)
-            _say(f"Work queue {name} created, priority {priority}")
-        elif there[name].priority != priority:
-            client.update_work_queue(there[name].id, priority=priority)
-            _say(f"Work queue {name}: priority {there[name].priority} is {priority} now")
+    _say(f"Work pool {pool.name}: " + ", ".join(f"{queue.name} {queue.priority}" for queue in queues))
 
 
 def _deployments(client: Any) -> None:

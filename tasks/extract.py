@@ -17,8 +17,8 @@ LOOKED_AT = 1000  # quarantined images among which the first of each reason are 
 @stage("extract", "extract {spec.backbone}")
 def extract_features(spec: RunSpec) -> ExtractReceipt:
     """Manifest → features, on the spec's cluster."""
-    with Cluster(spec.cluster) as cluster:
-        receipt = extract(spec, cluster, ProgressArtifact("extraction"))
+    with Cluster(spec.cluster) as cluster, ProgressArtifact("extraction") as progress:
+        receipt = extract(spec, cluster, progress)
     counts = receipt.counts
     done = f"{receipt.extracted:,} extracted" if receipt.extracted else "nothing to extract, all is committed"
     words = f"{done}; {counts.ok} ok, {counts.quarantined} quarantined, {counts.pending} pending"

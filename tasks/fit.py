@@ -19,8 +19,8 @@ from trunkline.stages.select import SelectReceipt
 @stage("fit", "fit heads")
 def fit_heads(spec: RunSpec) -> FitReceipt:
     """Masked features → heads; those whose inputs did not change are not fitted again."""
-    with Cluster(spec.cluster) as cluster:
-        receipt = fit(spec, ProgressArtifact("heads-progress"), cluster=cluster)
+    with Cluster(spec.cluster) as cluster, ProgressArtifact("heads-progress") as progress:
+        receipt = fit(spec, progress, cluster=cluster)
     return _told(receipt)
 
 
@@ -29,18 +29,20 @@ def heads_as_fitted(spec: RunSpec, selected: SelectReceipt) -> FitReceipt:
     """The heads that were fitted last on this mask, whatever has come since; only those that never were are fitted now."""
     started = time.monotonic()
     pinned = pinned_heads(spec, selected)
+    notes = [f"{head.kind}: {note}" for head in pinned.heads for note in head.notes]
     if not pinned.missing:
-        return _told(FitReceipt(pinned.heads, 0, (), time.monotonic() - started))
-    get_run_logger().info("Never fitted on this mask, so now: %s", ", ".join(head.kind for head in pinned.missing))
-    with Cluster(spec.cluster) as cluster:
-        missing = spec.model_copy(update={"heads": pinned.missing})
-        fitted = fit(missing, ProgressArtifact("heads-progress"), cluster=cluster)
+        return _told(FitReceipt(pinned.heads, 0, notes, time.monotonic() - started))
+    missing = spec.model_copy(update={"heads": pinned.missing})
+    with Cluster(spec.cluster) as cluster, ProgressArtifact("heads-progress") as progress:
+        fitted = fit(missing, progress, cluster=cluster)
     heads = [*pinned.heads, *fitted.heads]
-    return _told(FitReceipt(heads, fitted.fitted, fitted.notes, time.monotonic() - started, fitted.curves))
+    if fitted.fitted:
+        get_run_logger().info("Never fitted on this mask before: %s", ", ".join(head.kind for head in pinned.missing))
+    return _told(FitReceipt(heads, fitted.fitted, [*notes, *fitted.notes], time.monotonic() - started, fitted.curves))
 
 
 def _told(receipt: FitReceipt) -> FitReceipt:
-    words = f"{len(receipt.heads)} heads, {receipt.fitted} of them fitted now"
+    words = receipt.in_words()
     get_run_logger().info(words)
     for note in receipt.notes:
         get_run_logger().warning(note)

@@ -6,6 +6,8 @@ from tasks.publishing import ProgressArtifact, table
 from tasks.stage import ended, stage
 from trunkline.stages.predict import PredictReceipt, predict_rows
 
+SHOWN = 100  # answers, the most frequent first
+
 
 def _name() -> str:
     said = runtime.task_run.parameters
@@ -21,6 +23,7 @@ def predict_committed(
     receipt = predict_rows(store, head, dataset=dataset, split=split, batch=batch, progress=ProgressArtifact("predict"))
     how = "predicted before" if receipt.cached else "predicted now"
     get_run_logger().info("%d rows by %s (%s): %s", receipt.rows, receipt.head, how, receipt.predictions)
-    rows = [{"answer": name, "rows": count} for name, count in receipt.counts.items()]
+    most = sorted(receipt.counts.items(), key=lambda item: -item[1])[:SHOWN]
+    rows = [{"answer": name, "rows": count} for name, count in most]
     table("predictions", rows, f"{receipt.rows:,} rows by {receipt.head}")
     return ended(receipt, f"{receipt.rows:,} rows {how}", cached=receipt.cached)

@@ -23,25 +23,41 @@ from prefect.client.orchestration import get_client
 from trunkline.progress import Step
 
 SECONDS_BETWEEN_UPDATES = 2.0
+SECONDS_BETWEEN_LINES = 60.0  # a long run would fill Prefect's database with lines that say the same as the bar
 
 
 class ProgressArtifact:
-    """A progress bar in the UI, moved at most every two seconds; each update is logged too."""
+    """A progress bar in the UI, moved at most every two seconds; the log has a line a minute, and the last.
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    As a context manager it says so where the work was stopped.
+    """
+
+    def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._key, self._clock = key, clock
         self._artifact: UUID | None = None
-        self._updated = float("-inf")
+        self._updated = self._logged = float("-inf")
+        self._last: tuple[float, str] | None = None
+
+    def __enter__(self) -> ProgressArtifact:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._last is not None:
+            share, words = self._last
+            _tolerantly(lambda: self._publish(share, f"{words}, and stopped there"), "The progress artifact was not updated")
 
     def __call__(self, step: Step) -> None:
-        now = time.monotonic()
+        now = self._clock()
         ended = step.total is not None and step.done >= step.total
         if step.total is None or (not ended and now - self._updated < SECONDS_BETWEEN_UPDATES):
             return
         self._updated = now
         share = 100.0 * step.done / max(step.total, 1)
         words = f"{step.stage}: {step.done:,} of {step.total:,}" + (f" ({step.note})" if step.note else "")
-        get_run_logger().info(words)
+        self._last = share, words
+        if ended or now - self._logged >= SECONDS_BETWEEN_LINES:
+            self._logged = now
+            get_run_logger().info(words)
         _tolerantly(lambda: self._publish(share, words), "The progress artifact was not updated")
 
     def _publish(self, share: float, words: str) -> None:

@@ -35,13 +35,27 @@ class _ToRun(APILogHandler):
         return super().format(record) + (f" (worker {worker})" if worker else "")
 
 
+_latest: dict[str, str] = {}
+
+
 def _of_run(record: logging.LogRecord) -> bool:
-    """Give a record the run in whose context it is logged; False where there is none."""
+    """Give a record the run in whose context it is logged; False where there is none.
+
+    Dask's own threads have no context: what they say of workers that are lost goes to the run that logged last.
+    """
+    ids = _ids()
+    if ids:
+        _latest.clear()
+        _latest.update(ids)
+    elif record.name.startswith("distributed"):
+        ids = dict(_latest)
+    vars(record).update(ids)
+    return bool(ids) and not (record.name == SAID_BY_TASKS and "task_run_id" in ids)
+
+
+def _ids() -> dict[str, str]:
     task, flow = TaskRunContext.get(), FlowRunContext.get()
     flow_run = flow.flow_run if flow is not None else None
-    if task is None or (flow_run is not None and flow_run.id != task.task_run.flow_run_id):  # a flow that a task called
-        if flow_run is not None:
-            record.flow_run_id = str(flow_run.id)
-        return flow_run is not None
-    record.task_run_id, record.flow_run_id = str(task.task_run.id), str(task.task_run.flow_run_id)
-    return record.name != SAID_BY_TASKS
+    if task is not None and (flow_run is None or flow_run.id == task.task_run.flow_run_id):  # else a flow that a task called
+        return {"task_run_id": str(task.task_run.id), "flow_run_id": str(task.task_run.flow_run_id)}
+    return {"flow_run_id": str(flow_run.id)} if flow_run is not None else {}

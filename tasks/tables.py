@@ -120,8 +120,8 @@ def _head(head: HeadArtifact) -> dict[str, Any]:
         "measure": said["measure"],
         "score": _rounded(said["score"]),
         "95 % interval": f"{low:.4f} to {high:.4f}" if low is not None and high is not None else "",
-        "training images": head.training_rows,
-        "test images": head.test_rows,
+        "trained on": head.training_rows,
+        "tested on": head.test_rows,
         "fitted": head.fitted_at[:19].replace("T", " "),
     }
 

@@ -96,8 +96,14 @@ class Folder:
     def remembered(self) -> tuple[str, ...]:
         return tuple(sorted(file.stem for file in (self.path / "pids").glob("*.json")))
 
+    @property
+    def prefect_home(self) -> Path:
+        """Prefect's home for people: theirs stays as it is."""
+        return self.scratch / "people" / "prefect"
+
     def write_environment(self, values: Mapping[str, str]) -> None:
         """A file to be sourced by a shell."""
+        self.prefect_home.mkdir(parents=True, exist_ok=True)
         lines = [
             f"# The environment of the stack in {self.path}; in a shell: . {shlex.quote(str(self.environment))}",
             "unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3",

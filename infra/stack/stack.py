@@ -110,7 +110,7 @@ class Stack:
             **values,
             "TRUNKLINE_METRICS_PORT": self.settings.variables["TRUNKLINE_METRICS_PORT"],
             "TRUNKLINE_LOG_FORMAT": "text",
-            "PREFECT_HOME": str(self.folder.scratch / "people/prefect"),
+            "PREFECT_HOME": str(self.folder.prefect_home),
         }
 
 

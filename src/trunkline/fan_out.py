@@ -40,7 +40,7 @@ class Executor(Protocol):
     def workers(self) -> int: ...
 
     def map(self, function: Callable[[Job, Item], Receipt], job: Job, items: Iterable[Item]) -> Iterator[Receipt]:
-        """`function(job, item)` for each item, receipts as they come; the first error ends it."""
+        """`function(job, item)` for each item, receipts as they come; the first error ends it, and so does letting go of it."""
 
     def hold(self, items: Sequence[Item]) -> Sequence[Any]:
         """Items for several `map`s: they travel to the workers once, and each is worked on where it lies, as far as possible."""

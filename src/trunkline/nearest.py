@@ -63,9 +63,7 @@ class Search:
 
     def see(self, rows: Places, block: NDArray[Any]) -> None:
         """Look at (m, dim) features of these rows, whose numbers were not seen before."""
-        references = np.array(block, np.float32)
-        if self._metric == "cosine":
-            unit(references)
+        references = unit(np.array(block, np.float32)) if self._metric == "cosine" else np.asarray(block, np.float32)
         for start in range(0, len(self._quick), QUERIES):
             queries = self._quick[start : start + QUERIES]
             for first, distances in _distances(queries, references, self._metric):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.catalogue import PATHS
-from tests.benchmarks.summary import PER, Added, NetworkSummary, Ratio, Spread
+from tests.benchmarks.summary import LEAST_ORCHESTRATED, PER, Added, NetworkSummary, Ratio, Spread
 
 LEGEND = (
     "img/s: median of the repeats (lowest–highest). Steady: from the first read to the last commit. Whole: with scanning and the "
@@ -57,6 +57,7 @@ def _ratios(summary: NetworkSummary) -> Table:
 
 def _added(added: Added) -> Table:
     title = f"What Prefect and Dask add to a plain loop, measured on {added.images:,} images"
+    title += ", too few for more than the start of things" if added.images < LEAST_ORCHESTRATED else ""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("")
     table.add_column("seconds", justify="right")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.s3 import free_port
@@ -22,33 +22,43 @@ def scheduler(folder: Path, *options: str, protocol: str = "tcp", port: int = 0)
     """Its address, when it says that it is there."""
     port = port or free_port()
     command = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--protocol", protocol, "--no-dashboard", *options]
-    with _started("scheduler", command, folder, {}) as log:
+    with _started("scheduler", command, folder) as log:
         _wait_for("Scheduler at:", log)
         yield f"{protocol}://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
 def worker(
-    folder: Path, address: str, *options: str, name: str = "worker", environment: Mapping[str, str] | None = None
+    folder: Path, address: str, *options: str, name: str = "worker", before: str = "", inside: Sequence[str] = ()
 ) -> Iterator[int]:
-    """A worker of two threads, when it says that it is registered: its process id. `name` names its files too."""
+    """A worker of two threads, when it says that it is registered: its process id.
+
+    Parameters
+    ----------
+    name : of the worker and of its files in the folder.
+    before : Python that its process runs first.
+    inside : a command that runs the worker's, in surroundings of its own.
+    """
     command = ["worker", address, "--no-nanny", "--nthreads", "2", "--no-dashboard", "--name", name, "--death-timeout", "60"]
-    with _started(name, [*command, *options], folder, environment or {}) as log:
+    if before:
+        (folder / f"{name}_before.py").write_text(before)
+        command += ["--preload", str(folder / f"{name}_before.py")]
+    with _started(name, [*command, *options], folder, inside) as log:
         _wait_for("Registered to:", log)
         yield int((folder / f"{name}.pid").read_text())
 
 
 @contextlib.contextmanager
-def _started(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+def _started(name: str, command: Sequence[str], folder: Path, inside: Sequence[str] = ()) -> Iterator[Path]:
     scratch = folder / f"{name}-scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    settings = {"PYTHONPATH": path, "TMPDIR": str(scratch), "DASK_TEMPORARY_DIRECTORY": str(scratch), **environment}
+    settings = {"PYTHONPATH": path, "TMPDIR": str(scratch), "DASK_TEMPORARY_DIRECTORY": str(scratch)}
     log = folder / f"{name}.log"
     with (
         log.open("w") as out,
         subprocess.Popen(
-            [sys.executable, "-m", "dask", *command],
+            [*inside, sys.executable, "-m", "dask", *command],
             stdout=out,
             stderr=out,
             start_new_session=True,

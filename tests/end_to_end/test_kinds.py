@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from trunkline.stages import mistakes
 
 FAST = ("--cluster", "inline", "--head", "softmax", "--dataset", "photos")
 REMOTE = ("folder", "csv", "tar")
+Looked = tuple[bytes | None, Any]  # a thumbnail, and what the network sees
 
 
 @pytest.fixture
@@ -52,14 +54,16 @@ def test_a_source_from_one_end_to_the_other(
     expected: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    drawn: list[bytes | None] = []
-    monkeypatch.setattr(mistakes, "_thumbnail", _remembered(mistakes._thumbnail, drawn))
+    drawn: list[Looked] = []
+    monkeypatch.setattr(mistakes, "_look", _remembered(mistakes._look, drawn))
     made, store = KINDS[kind](place / "source", photos), store_at(place / "store")
     ended = cli("run", *made.options, "--store", store, *FAST, "--json")
     assert ended.code == 0, ended.err
     assert (ended.json["rows"], ended.json["ok"], ended.json["extracted"]) == (70, 70, 70)
-    assert Location(ended.json["report"]).read().count(b'src="data:image/jpeg') == len(drawn) - drawn.count(None)
-    assert None not in drawn  # each image of the report was found again
+    assert Location(ended.json["report"]).read().count(b'src="data:image/jpeg') == 3 * len(
+        drawn
+    )  # with the heat of two classes
+    assert all(thumbnail and pixels is not None for thumbnail, pixels in drawn)  # each image of the report was found again
 
     features = open_features(store.uri)
     index = features.index()
@@ -98,8 +102,8 @@ def _below(kind: str, made: Made, image_id: str) -> str:
     return made.name_of(image_id) if kind in ("folder", "glob") else f"data/{made.name_of(image_id)}"
 
 
-def _remembered(draw: Callable[..., bytes | None], drawn: list[bytes | None]) -> Callable[..., bytes | None]:
-    def remember(*words: object, **said: object) -> bytes | None:
+def _remembered(draw: Callable[..., Looked], drawn: list[Looked]) -> Callable[..., Looked]:
+    def remember(*words: object, **said: object) -> Looked:
         drawn.append(draw(*words, **said))
         return drawn[-1]
 

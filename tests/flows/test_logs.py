@@ -16,10 +16,13 @@ from tests.flows.test_pipeline import ask
 
 FLOW = """
 import logging
+import os
+import signal
 import sys
+import threading
 
 from prefect import flow, task
-from tasks.stage import STAGE
+import tasks.stage
 from trunkline.clusters import Cluster
 from trunkline.logs import about, outlet
 from trunkline.shards import Shard
@@ -34,10 +37,27 @@ def shout(job, shard):
     logging.getLogger("distributed.worker").warning("Memory is short")
     return shard.start
 
-@task(task_run_name="shouting", **STAGE)
+def process(_job, _shard):
+    return os.getpid()
+
+class Seen(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.said = threading.Event()
+
+    def emit(self, record):
+        if record.name == "distributed.nanny":
+            self.said.set()
+
+@task(task_run_name="shouting")
 def shouting():
     with Cluster(ClusterSpec(kind="local", workers=2)) as cluster:
         assert sorted(cluster.executor.map(shout, LOUD, [Shard(0, 64), Shard(64, 128)])) == [0, 64]
+        seen = Seen()
+        logging.getLogger("distributed").addHandler(seen)
+        (worker,) = cluster.executor.map(process, None, [Shard(0, 64)])
+        os.kill(worker, signal.SIGKILL)
+        assert seen.said.wait(60)
     outlet.tell()
 
 @flow(name="loud", flow_run_name=sys.argv[1])
@@ -58,7 +78,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory, prefect_environment: dict[s
     script = folder / "loud.py"
     script.write_text(FLOW)
     root = Path(__file__).parents[2]
-    environment = {**prefect_environment, "PYTHONPATH": f"{root / 'src'}:{root}"}
+    environment = {**prefect_environment, "PYTHONPATH": f"{root / 'src'}:{root}", "TRUNKLINE_LOG_FORMAT": "json"}
     done = subprocess.run(
         [sys.executable, str(script), folder.name], env=environment, capture_output=True, text=True, timeout=240
     )
@@ -101,6 +121,15 @@ def test_dasks_warnings_arrive_too(logged: tuple[list[dict[str, Any]], str]) -> 
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_lost_is_in_the_log_of_the_task_though_dasks_threads_know_no_run(
+    logged: tuple[list[dict[str, Any]], str],
+) -> None:
+    records, _ = logged
+    lost = [record for record in records if record["name"] == "distributed.nanny"]
+    assert {record["task"] for record in lost} == {"shouting"}
+
+
+@pytest.mark.slow
 def test_thousands_of_lines_on_workers_are_a_few_in_the_database_and_a_sum(logged: tuple[list[dict[str, Any]], str]) -> None:
     records, printed = logged
     loud = [record["message"] for record in records if record["name"] == "trunkline.loud"]
@@ -108,3 +137,14 @@ def test_thousands_of_lines_on_workers_are_a_few_in_the_database_and_a_sum(logge
     (summary,) = [message for message in loud if "more like" in message]
     assert summary.startswith("580 more like: Image %d of s3://bucket/x is bad")
     assert "hunter22" not in json.dumps(records) + printed
+
+
+@pytest.mark.slow
+def test_a_flows_process_writes_json_lines_of_prefects_records_too(logged: tuple[list[dict[str, Any]], str]) -> None:
+    _, printed = logged
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert {"trunkline.flow", "trunkline.loud", "prefect.flow_runs"} <= {line["logger"] for line in lines}
+    (before,) = [line for line in lines if line["message"] == "Before the task"]
+    assert (before["run"], before["dataset"]) == ("r1", "photos")
+    assert {line["shard"] for line in lines if line["logger"] == "trunkline.once"} == {"000000000000", "000000000064"}
+    assert all(line["flow_run_id"] for line in lines if line["logger"] == "prefect.flow_runs")

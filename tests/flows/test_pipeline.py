@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,9 +29,10 @@ def run_flow(folder: Path, environment: dict[str, str], **spec: Any) -> tuple[di
     """The flow's summary, None where it failed, and all it printed."""
     script = folder / "run_flow.py"
     script.write_text(RUN)
-    project = str(Path(__file__).parents[2])
+    project = Path(__file__).parents[2]
+    paths = os.pathsep.join(map(str, (project / "src", project)))
     command = [sys.executable, str(script), json.dumps(spec)]
-    done = subprocess.run(command, env={**environment, "PYTHONPATH": project}, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env={**environment, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=240)
     lines = [line.removeprefix("SUMMARY ") for line in done.stdout.splitlines() if line.startswith("SUMMARY ")]
     return (json.loads(lines[0]) if lines else None), done.stdout + done.stderr
 
@@ -88,10 +90,23 @@ def test_runs_carry_names_that_people_understand(
     store, *_ = finished
     flow_runs = [run for run in ask(prefect_environment, "flow_runs") if run["parameters"]["spec"]["store"] == str(store)]
     assert [run["state_type"] for run in flow_runs] == ["COMPLETED", "COMPLETED"]
-    assert {run["name"] for run in flow_runs} == {"digits through efficientnet-lite0"}
+    names = {run["name"].removeprefix("digits through efficientnet-lite0: ") for run in flow_runs}
+    assert names == {"301 extracted of 301 images", "nothing new, 301 images"}
     names = {run["name"] for run in ask(prefect_environment, "task_runs", flow_runs={"id": {"any_": [flow_runs[0]["id"]]}})}
     source = store.parent / "digits"
     assert names == {f"scan {source}", "extract efficientnet-lite0", "select features", "fit heads", "write the report"}
+
+
+def test_stages_without_work_are_called_cached(
+    finished: tuple[Path, dict[str, Any], dict[str, Any], str], prefect_environment: dict[str, str]
+) -> None:
+    store, *_ = finished
+    runs = [run for run in ask(prefect_environment, "flow_runs") if run["parameters"]["spec"]["store"] == str(store)]
+    states = {}
+    for run in runs:
+        for each in ask(prefect_environment, "task_runs", flow_runs={"id": {"any_": [run["id"]]}}):
+            states.setdefault(run["name"].rsplit(" ", 1)[0], set()).add((each["state_type"], each["state_name"]))
+    assert sorted(states.values(), key=str) == [{("COMPLETED", "Cached")}, {("COMPLETED", "Completed")}]
 
 
 def test_artifacts_tell_what_was_done(
@@ -110,7 +125,8 @@ def test_artifacts_tell_what_was_done(
     assert any("| quarantined | 1 (1 empty) |" in each["data"] for each in by_key["summary"])
     assert any(first["report"] in each["data"] for each in by_key["summary"])
     assert json.loads(by_key["heads"][0]["data"])[0]["head"] == "softmax"
-    assert json.loads(by_key["quarantine"][0]["data"]) == [{"reason": "empty", "images": 1}]
+    assert json.loads(by_key["quarantine"][0]["data"]) == [{"reason": "empty", "images": 1, "first images": "3/broken.png"}]
+    assert {"confusion-softmax", "confusion-forest"} <= set(by_key)
 
 
 def test_a_users_mistake_fails_at_once_without_retries(tmp_path: Path, prefect_environment: dict[str, str]) -> None:

@@ -6,13 +6,11 @@ from typing import Any
 
 import dask
 import distributed  # noqa: F401  (its settings come with it)
-import pytest
 import yaml
 from dask.utils import parse_timedelta
 
 from tests.infra.files import INFRA
-
-settings = pytest.importorskip("trunkline.clusters.settings")
+from trunkline.clusters import settings
 
 
 def test_the_settings_are_those_of_our_own_clusters() -> None:

@@ -94,7 +94,8 @@ def test_a_shell_that_reads_the_environment_file_talks_to_prefect(stack: Stack) 
     words = f". '{stack.folder}/environment'; '{Path(PYTHON).parent / 'prefect'}' work-pool ls"
     clean = {"PATH": os.environ["PATH"], "HOME": str(stack.home)}
     done = subprocess.run(["sh", "-c", words], env=clean, capture_output=True, text=True, timeout=120)
-    assert "trunkline" in done.stdout, done.stderr
+    assert "trunkline" in done.stdout
+    assert done.stderr == ""
 
 
 def test_prefect_has_the_work_pool_and_its_queues(stack: Stack) -> None:

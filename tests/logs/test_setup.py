@@ -86,6 +86,17 @@ def test_libraries_with_handlers_of_their_own_write_json_too() -> None:
     assert lines[1]["logger"] == "py.warnings"
 
 
+def test_handlers_that_are_there_get_neither_secrets_nor_counts_of_workers() -> None:
+    program = (
+        "import logging; logging.basicConfig(format='%(message)s'); from trunkline.logs import setup\n"
+        "for _ in range(2): setup.configure(logging.INFO, text=False)\n"
+        "log = logging.getLogger('trunkline.here')\n"
+        "log.info('An image is at %s', 'https://ann:pa55@host/x.jpg'); log.info('3 more like: x', extra={'held_back': 3})\n"
+        "log.info('All is well')"
+    )
+    assert logged(program).splitlines() == ["An image is at https://host/x.jpg", "All is well"]
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [

@@ -232,10 +232,12 @@ def test_another_file_system_than_the_local_one():
 
 def test_superseded_leases_go_without_a_lease(in_zarr: Broken):
     folder = Location.of(in_zarr.features / "leases")
-    for number in (7, 8):
-        lease = Lease(folder, number, "elsewhere", 1, "some boot:1", "another")
-        lease.location.write(lease.to_bytes())
+    for place, numbers in ((folder, (7, 8)), (folder / "heads", (3, 4))):
+        for number in numbers:
+            lease = Lease(place, number, "elsewhere", 1, "some boot:1", "another")
+            lease.location.write(lease.to_bytes())
     found = collect(str(in_zarr.path), delete=True)
     assert found.passed_over == {}
-    assert folder.names() == ["lease-000008.json"]
+    assert folder.names() == ["heads", "lease-000008.json"]
+    assert (folder / "heads").names() == ["lease-000004.json"]
     assert FeatureSet.open(Location.of(in_zarr.features)).commits.done() == set(SHARDS)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +68,10 @@ def in_stack(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
 
 
 @pytest.fixture
-def place(in_stack: Deployed, compiled_lite0: Path, digits_folder: Path) -> Iterator[Place]:  # noqa: ARG001
+def place(in_stack: Deployed, compiled_lite0: Path, digits_folder: Path) -> Place:  # noqa: ARG001
     """300 digits and a store in which the default backbone is compiled already."""
     root = Location.of(f"s3://trunkline/{uuid.uuid4().hex}")
-    yield Place(upload(digits_folder, root / "digits"), store_at(root / "store", compiled_lite0))
+    return Place(upload(digits_folder, root / "digits"), store_at(root / "store", compiled_lite0))
 
 
 @pytest.fixture

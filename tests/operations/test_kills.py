@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def test_a_run_outlives_what_can_be_outlived_and_is_resumed_otherwise(in_stack: 
     rows = len(many.features().rows())
     assert rows == 1797
     assert verify(many.store.uri, Cluster(ClusterSpec(kind="inline"))).findings == ()
-    print(f"| {death} | {committed} of 1,797 committed | {ended['name']} | {time.monotonic() - killed_at:.0f} s |")
+    sys.stdout.write(f"| {death} | {committed} of 1,797 committed | {ended['name']} | {time.monotonic() - killed_at:.0f} s |\n")
 
 
 def _resumed(deployed: Deployed, place: Place, run: str) -> dict[str, object]:

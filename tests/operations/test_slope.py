@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -28,7 +29,7 @@ def test_thirty_runs_leave_no_slope(in_stack: Deployed, place: Place) -> None:
     middle, last = seen[WARM : WARM + 10], seen[-10:]
     for name in seen[0]:
         early, late = (median(each[name] for each in some) for some in (middle, last))
-        print(f"| {name} | {seen[0][name]:,.0f} | {early:,.0f} | {late:,.0f} |")
+        sys.stdout.write(f"| {name} | {seen[0][name]:,.0f} | {early:,.0f} | {late:,.0f} |\n")
         if name == "memory, MiB":
             assert late - early <= MOST_GROWTH_MIB
         elif name in ("processes", "connections", "metrics files"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
+from tests.probing.test_ranking import PLAIN
 from tests.stores import images_in
 from trunkline import images, runtimes
 from trunkline.backbones.compilation import Order
@@ -19,6 +22,7 @@ from trunkline.fan_out import SerialExecutor
 from trunkline.locations import Location
 from trunkline.probing.gathering import gather
 from trunkline.probing.measuring import PIECE, Piece, Prepared, ProbeJob, see
+from trunkline.probing.signs import warnings_of
 from trunkline.probing.speed import forward_speeds, speeds_of
 from trunkline.progress import Step, silent
 from trunkline.sources import Listed, source_of
@@ -57,6 +61,16 @@ def test_colour_and_the_shorter_side_are_seen(folder: Path, network: Prepared):
     (red,) = [image for image in listed if image.id == "0/red.png"]
     seen = see(job, Piece(0, (red,)))
     assert (seen.grey.tolist(), seen.sides.tolist()) == ([False], [50])
+
+
+def test_photos_show_no_sign_of_trouble(tmp_path: Path, network: Prepared):
+    for name, photo in zip(("china", "flower"), load_sample_images().images, strict=True):
+        (tmp_path / name).mkdir()
+        Image.fromarray(photo).save(tmp_path / name / "photo.jpg", quality=95)
+    job, listed = job_of(tmp_path, network)
+    seen = see(job, Piece(0, tuple(listed)))
+    assert seen.sides.tolist() == [427, 427]
+    assert warnings_of([replace(PLAIN, is_default=True)], [], seen.grey, seen.sides) == []
 
 
 def test_unreadable_images_are_counted_and_the_rest_keeps_its_places(folder: Path, network: Prepared):

@@ -24,7 +24,7 @@ from trunkline.heads.curves import LearningPoint
 from trunkline.heads.protocol import Candidate
 from trunkline.metrics import Metrics, measure
 from trunkline.report import page
-from trunkline.report.data import FilterPoint, HeadResult, LayerResult, Mistake, Picture, Quarantined, ReportData
+from trunkline.report.data import FilterPoint, HeadResult, Heat, LayerResult, Mistake, Picture, Quarantined, ReportData
 
 HOSTILE = "<script>alert('1')</script>\" onload=x & $\\frac{1}{2}$ \u202eevil {{ 7 * 7 }}\nnext\x00 \udcff é 漢字"
 VOID = {"meta", "link", "img", "br"}
@@ -223,7 +223,9 @@ def hostile() -> ReportData:
         points_method=HOSTILE + LONG,
         mistakes=[
             Mistake(LONG, HOSTILE, LONG, 0.99999, None),
-            Mistake(HOSTILE, LONG, HOSTILE, 0.5, report.mistakes[0].thumbnail),
+            Mistake(
+                HOSTILE, LONG, HOSTILE, 0.5, report.mistakes[0].thumbnail, (Heat(HOSTILE, b"'\"><script>"), Heat(LONG, b""))
+            ),
         ],
         mistakes_head=HOSTILE,
         notes=[HOSTILE, LONG],

@@ -16,7 +16,7 @@ from tests.report import examples
 from tests.report.examples import Document, drawn, drawn_once
 from trunkline.accounting import RowCounts
 from trunkline.report import heads, page, verdict, words
-from trunkline.report.data import Effect, Mistake, Quarantined
+from trunkline.report.data import Effect, Heat, Mistake, Quarantined
 
 EXAMPLES = [
     examples.digits,
@@ -275,6 +275,17 @@ def test_mistakes_show_thumbnails_or_a_placeholder():
     assert len(pictures) == len(seen) == 24
     assert document.text("mistakes").count("no picture") == 1
     assert "no picture 3 → 8 >99.9% sure digits/gone.jpg" in document.text("mistakes")
+
+
+def test_heat_stands_below_its_mistake_and_is_explained_only_where_there_is_some():
+    first, *others = examples.digits().mistakes
+    hot = replace(first, heats=(Heat("8", b"hot"), Heat("3", b"cold")))
+    document = drawn(replace(examples.digits(), mistakes=[hot, *others]))
+    pictures = [each["alt"] for tag, each in document.elements if tag == "img" and each["alt"].startswith("what speaks for")]
+    assert pictures == ["what speaks for 8", "what speaks for 3"]
+    explained = "what in it speaks for the class it was taken for, and for its own"
+    assert explained in document.text("mistakes")
+    assert explained not in drawn_once(examples.digits).text("mistakes")
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/a b/'q'", examples.HOSTILE])

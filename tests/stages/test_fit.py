@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.manifests import say
-from tests.stores import extracted, objects, other_mask
+from tests.stores import extracted, feature_set_in, objects, other_mask
 from trunkline import open_features
 from trunkline.errors import DataError
 from trunkline.heads.artifact import load_predictions
 from trunkline.locations import Location
+from trunkline.progress import Step
 from trunkline.specs import ForestSpec, RunSpec, SoftmaxSpec
 from trunkline.stages.fit import fit
 from trunkline.stages.scan import scan
 from trunkline.stages.select import select
+from trunkline.store.lease import hold
 
 FOREST = ForestSpec(trees=5)
 
@@ -176,3 +180,19 @@ def test_nothing_was_scanned_again(finished: RunSpec):
     gone = finished.model_copy(update={"source": "/nowhere"})
     assert fit(gone).fitted == 0
     assert scan(finished).unchanged == 160
+
+
+def test_two_runs_do_not_fit_the_same_head(finished: RunSpec):
+    asked = with_heads(finished, SoftmaxSpec(C=(0.003,)))
+    waits = threading.Event()
+
+    def told(step: Step) -> None:
+        if step.note.startswith("waiting for lease"):
+            waits.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with hold(Location.of(feature_set_in(Path(finished.store)) / "leases" / "heads")):
+            second = pool.submit(fit, asked, told)
+            assert waits.wait(60)
+            assert fit(finished).fitted == 0  # what is there needs no lease
+        assert second.result(60).fitted == 1

@@ -117,6 +117,7 @@ def test_shards_are_counted_once_and_none_is_left_when_a_run_ends(metrics: Path)
         done(fresh)
         done(reused)
         assert figures(metrics, "shards_left") == {"": 8.0}
+        assert current() == {"run": current()["run"], "dataset": "photos"}
         raise RunError
     assert figures(metrics, "shards_left") == {"": 0.0}
     assert figures(metrics, "images_total") == {"lite0 ok": 60.0, "lite0 quarantined": 3.0}

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.faults import FaultyEndpoint
 from trunkline.errors import CorruptStore, LeaseHeld, LeaseLost
 from trunkline.locations import Location
 from trunkline.store import lease as leases
-from trunkline.store.lease import Lease, hold, is_free, latest, release
+from trunkline.store.lease import Lease, hold, is_free, latest, patient, release
 
 HOLDER = """
 import sys, time
@@ -315,3 +316,21 @@ def test_a_damaged_lease_is_refused(folder: Location, content: str):
     (folder / "lease-000001.json").write(content.encode())
     with pytest.raises(CorruptStore, match=r"lease-000001.json is not a lease. If no run is writing, delete it"), hold(folder):
         pass
+
+
+def test_the_patient_wait_as_long_as_the_holder_lives(folder: Location, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(leases, "_patience", ContextVar("patience", default=0.0))
+    waits = threading.Event()
+
+    def second() -> int:
+        with patient(), hold(folder, waiting=lambda _: waits.set()) as lease:
+            return lease.number
+
+    with ThreadPoolExecutor(1) as pool:
+        with hold(folder):
+            taken = pool.submit(second)
+            assert waits.wait(60)
+            with pytest.raises(LeaseHeld), hold(folder):  # who is not patient gives up at once
+                pass
+            assert not taken.done()
+        assert taken.result(60) == 2

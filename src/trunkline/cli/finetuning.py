@@ -123,9 +123,20 @@ def _drawn(receipt: finetuning.FinetuneReceipt, spec: RunSpec) -> Group:
         ("sha256", receipt.sha256),
         ("time", "it was there (cached)" if receipt.cached else in_time(receipt.seconds)),
     ]
-    store = f"--source {spec.source} --store {spec.store}"
-    places = f"backbone  {receipt.backbone}\nreport    {receipt.report}\nuse it    trunkline run {store} --backbone {receipt.backbone}"
+    places = f"backbone  {receipt.backbone}\nreport    {receipt.report}\nuse it    {_how_to_use_it(spec, receipt.backbone)}"
     return Group(show.facts(receipt.name, rows), Text(places, no_wrap=True, overflow="ignore"))
+
+
+def _how_to_use_it(spec: RunSpec, backbone: str) -> str:
+    """The command that extracts with it. The file knows its size; the rest of the preparation is said again, as it was trained with it."""
+    words = ["trunkline run", f"--source {spec.source}", f"--store {spec.store}", f"--backbone {backbone}"]
+    if spec.dataset:
+        words.append(f"--dataset {spec.dataset}")
+    if spec.pooling != "avg":
+        words.append(f"--pooling {spec.pooling}")
+    for name, value in spec.preparation.model_dump(exclude_defaults=True, exclude={"size"}).items():
+        words.append(f"--{name}" if value is True else f"--{name} {value}")
+    return " ".join(words)
 
 
 @app.command(help="Adapt a backbone to your classes: a new head first, then its last layers. Every stage takes the result.")

@@ -45,7 +45,7 @@ UNITS = {
     "choose": "images",
     "rank": "cuts",
 }
-TIMED = {"extract", "backfill"}  # their speed is told
+RATED = {"extract", "backfill", "decode", "features", "finetune"}  # their images/s are shown
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -79,7 +79,7 @@ class _Bars:
         task = self._tasks[step.stage]
         self._bars.update(task, completed=step.done, total=step.total, note=escape(step.note))
         speed = next(each.speed for each in self._bars.tasks if each.id == task)
-        if step.stage in TIMED and speed:
+        if step.stage in RATED and speed:
             self._bars.update(task, speed=f"{speed:,.0f}/s")
 
 
@@ -104,7 +104,7 @@ class _Lines:
             if step.total is not None
             else f"{step.stage}: {step.done:,}"
         )
-        if step.stage in TIMED and done and now > since:
+        if step.stage in RATED and done and now > since:
             speed = done / (now - since)
             words += f", {speed:,.0f}/s"
             words += "" if ended or step.total is None else f", {_duration((step.total - step.done) / speed)} left"

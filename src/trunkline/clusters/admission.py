@@ -125,4 +125,6 @@ def _tell_what_is_harmless(driver: Surroundings, workers: Mapping[str, Surroundi
             told.setdefault(difference, []).append(address)
     for difference, addresses in told.items():
         named = ", ".join(addresses[:SHOWN]) + (f" and {len(addresses) - SHOWN} more" if len(addresses) > SHOWN else "")
-        log.warning("%d of %d workers %s; features are equal to rounding (%s)", len(addresses), len(workers), difference, named)
+        log.warning(
+            "%d of %d workers: %s; features are equal to rounding (%s)", len(addresses), len(workers), difference, named
+        )

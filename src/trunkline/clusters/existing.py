@@ -66,11 +66,15 @@ def _knock_until_it_answers(address: str, security: Any, patience: Patience) -> 
 
 
 async def _knock(address: str, arguments: dict[str, Any], seconds: float) -> None:
-    """One greeting, without the machinery of a client, which would have to be taken down again."""
+    """One greeting, without the machinery of a client, which would have to be taken down again.
+
+    Dask's own timeout ends when something takes the connection, even if it never greets back.
+    """
     from distributed.comm import connect
 
-    comm = await connect(address, timeout=seconds, **arguments)
-    await comm.close()
+    async with asyncio.timeout(seconds + 0.5):
+        comm = await connect(address, timeout=seconds, **arguments)
+    comm.abort()
 
 
 def _apart(work: Any) -> None:
@@ -83,7 +87,7 @@ def _silent(address: str, patience: Patience, error: BaseException) -> RunError:
     encrypted = address.startswith(("tls://", "wss://"))
     other = "is it one without encryption (tcp://)" if encrypted else "does it ask for TLS (tls:// and cluster.tls)"
     return RunError(
-        f"No Dask scheduler answers at {address}, tried {patience.attempts} times in {patience.spent:.0f} s ({_cause(error)}). Is it "
+        f"No Dask scheduler answers at {address}, tried {patience.tried} ({_cause(error)}). Is it "
         f"running (`dask scheduler`), is this its host and port, does a firewall lie between, {other}? Mend it, or wait longer with "
         "cluster.patience; then start the same command again."
     )

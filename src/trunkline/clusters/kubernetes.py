@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import secrets
+import time
 from typing import Any
 
 from trunkline.clusters.patience import Patience
@@ -72,6 +73,7 @@ def kubernetes_cluster(spec: ClusterSpec, patience: Patience) -> Any:
     from dask_kubernetes.operator import KubeCluster
 
     quiet_dask()
+    _wait_for_the_api(spec.kubernetes, patience)
     wanted = custom_resource(spec, f"trunkline-{secrets.token_hex(4)}")
     patience.say(f"Starting {spec.minimum or spec.workers} pods of {spec.kubernetes.image}")
     try:
@@ -86,13 +88,36 @@ def kubernetes_cluster(spec: ClusterSpec, patience: Patience) -> Any:
             cluster.adapt(minimum=spec.minimum, maximum=spec.workers)
     except Exception as error:  # of httpx, kr8s, dask-kubernetes and distributed, which share no base
         raise RunError(
-            f"Kubernetes could not start a Dask cluster ({type(error).__name__}: {' '.join(str(error).split())[:500]}). Does `kubectl get "
-            "pods` answer with the same context (KUBECONFIG), is the Dask operator installed (`kubectl get crd "
+            f"Kubernetes did not start a Dask cluster ({_words(error)}). Is the Dask operator installed (`kubectl get crd "
             "daskclusters.kubernetes.dask.org`), may you create a DaskCluster in the namespace "
-            f"{spec.kubernetes.namespace or 'of that context'}, and can the nodes fetch {spec.kubernetes.image}? Then start the same "
-            "command again; what was committed is kept."
+            f"{spec.kubernetes.namespace or 'of your context'}, and can the nodes fetch {spec.kubernetes.image}? Mend it, or wait longer "
+            "with cluster.patience; then start the same command again."
         ) from error
     return cluster
+
+
+def _wait_for_the_api(pods: KubernetesSpec, patience: Patience) -> None:
+    """Ask the API server for its version until it answers. A context that is not there does not come by waiting."""
+    import kr8s
+
+    while True:
+        started, seconds = time.monotonic(), patience.next_attempt()
+        try:
+            kr8s.api(namespace=pods.namespace).version()
+            return
+        except Exception as error:  # of httpx, kr8s and anyio
+            if patience.left <= 0 or isinstance(error, ValueError):
+                raise RunError(
+                    f"The Kubernetes API server does not answer, tried {patience.tried} "
+                    f"({_words(error)}). Does `kubectl version` answer with the same KUBECONFIG and context, or in the same pod with its "
+                    "service account? Mend it, or wait longer with cluster.patience; then start the same command again."
+                ) from error
+            patience.say("The Kubernetes API server does not answer yet")
+            time.sleep(max(0.0, min(started + seconds - time.monotonic(), patience.left)))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 def _resources(pods: KubernetesSpec) -> dict[str, dict[str, str]]:

@@ -29,6 +29,11 @@ class Patience:
     def left(self) -> float:
         return self.seconds - self.spent
 
+    @property
+    def tried(self) -> str:
+        """How often, and for how long: `3 times in 7 s`."""
+        return f"{'once' if self.attempts == 1 else f'{self.attempts} times'} in {self.spent:.0f} s"
+
     def next_attempt(self) -> float:
         """Seconds that the attempt which begins now may take; the very first one has a second, however short the patience."""
         pause = min(LONGEST_PAUSE, 2.0**self.attempts, max(self.left, 0.0))

@@ -91,7 +91,9 @@ async def look_aside(needs: Needs) -> Surroundings:
         return await asyncio.wait_for(asyncio.to_thread(look, needs), LOOK_SECONDS)
     except TimeoutError:
         trouble = f"store, source or GPU did not answer within {LOOK_SECONDS:.0f} s"
-        return Surroundings(socket.gethostname(), os.getpid(), 1, {}, {}, (trouble,))
+    except Exception as error:  # a worker that cannot even look is one that must not work
+        trouble = f"cannot look at itself ({type(error).__name__}: {error})"
+    return Surroundings(socket.gethostname(), os.getpid(), 1, {}, {}, (trouble,))
 
 
 def _troubles(needs: Needs) -> Iterator[str]:

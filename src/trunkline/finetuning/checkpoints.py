@@ -59,7 +59,7 @@ class Checkpoints:
         """
         from safetensors.numpy import save
 
-        content = save({name: np.ascontiguousarray(value) for name, value in checkpoint.arrays.items()})
+        content = save({name: np.asarray(value, order="C") for name, value in checkpoint.arrays.items()})
         arrays, record = self._places(checkpoint.epoch)
         said = {"history": [asdict(each) for each in checkpoint.history], "sha256": hashlib.sha256(content).hexdigest()}
         arrays.write(content)

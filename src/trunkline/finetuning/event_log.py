@@ -40,7 +40,7 @@ class EventLog:
         writer = self._writers[epoch.phase]
         with writer.as_default():
             for name in FIGURES:
-                tf.summary.scalar(name, getattr(epoch, name), step=epoch.epoch)
+                tf.summary.write(name, tf.constant(getattr(epoch, name), tf.float32), epoch.epoch, _as_scalar())
         writer.flush()
         if self._temporary:
             for path in (self._here / epoch.phase).iterdir():
@@ -53,3 +53,11 @@ class EventLog:
                 writer.close()
         if self._temporary:
             self._temporary.cleanup()
+
+
+def _as_scalar() -> Any:
+    """What tells TensorBoard to draw a curve; `tf.summary.scalar` would want TensorBoard to be installed."""
+    import tensorflow as tf
+
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    return tf.compat.v1.SummaryMetadata(plugin_data=plugin, data_class=1)  # DATA_CLASS_SCALAR

@@ -53,10 +53,9 @@ def best_of(history: Sequence[Epoch]) -> Epoch:
 
 
 def has_stalled(history: Sequence[Epoch], phase: Phase, patience: int) -> bool:
-    """Whether so many epochs of the phase passed since the best one, of this phase or before it."""
-    run = sum(each.phase == phase for each in history)
-    best = best_of(history)
-    return run - (best.epoch if best.phase == phase else 0) >= patience
+    """Whether so many epochs of the phase passed since its best one. Phases before do not count: the first steps may cost what they won."""
+    own = [each for each in history if each.phase == phase]
+    return bool(own) and own[-1].epoch - best_of(own).epoch >= patience
 
 
 @dataclass

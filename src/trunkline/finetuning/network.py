@@ -54,7 +54,7 @@ class TunedNetwork:
         self.head = _head(keras, self.tune, width, self.classes)
         for layer in self.trunk.layers:
             layer.trainable = layer.name in set(self.unfrozen)
-        self._start = [np.asarray(each) for each in self._unfrozen_variables]
+        self._start = [each.numpy() for each in self._unfrozen_variables]
         if not self._unfrozen_variables:
             raise BackboneError(
                 f"The layers {', '.join(list(self.unfrozen)[:8])} of {backbone.name} have no weights, so unfreezing them trains nothing. "
@@ -70,7 +70,7 @@ class TunedNetwork:
         """Pixels (n, size, size, 3) → features (n, width) float32, of the backbone as it is now."""
         import tensorflow as tf
 
-        run = tf.function(lambda pixels: tf.cast(self._features(pixels), tf.float32), reduce_retracing=True)
+        run = tf.function(lambda pixels: tf.cast(self._features(pixels), tf.float32), reduce_retracing=True, autograph=False)
         return lambda pixels: np.asarray(run(tf.constant(pixels)), np.float32)
 
     def probabilities(self) -> Callable[[Any], NDArray[np.float32]]:
@@ -86,7 +86,9 @@ class TunedNetwork:
         """Features (n, width) → (n, classes) float32."""
         import tensorflow as tf
 
-        run = tf.function(lambda features: tf.nn.softmax(self.head(features, training=False)), reduce_retracing=True)
+        run = tf.function(
+            lambda features: tf.nn.softmax(self.head(features, training=False)), reduce_retracing=True, autograph=False
+        )
         return lambda features: np.asarray(run(tf.constant(features)), np.float32)
 
     def head_step(self, weights: NDArray[np.float32]) -> Trainer:
@@ -100,7 +102,7 @@ class TunedNetwork:
     def state(self, phase: str) -> Arrays:
         """What training changes: the head with the state of its dropout, and in phase `layers` the unfrozen weights."""
         variables = [*self.head.variables, *(self._unfrozen_variables if phase == "layers" else [])]
-        return {f"weights/{number:04d}": np.asarray(each) for number, each in enumerate(variables)}
+        return {f"weights/{number:04d}": each.numpy() for number, each in enumerate(variables)}
 
     def restore(self, arrays: Arrays, phase: str) -> None:
         """Set what `state` gave; the backbone is as it started where that was of phase `head`."""
@@ -138,7 +140,7 @@ class Trainer:
         if self.tuned.mixed:
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
         self.optimizer.build(self.variables)
-        self._run = tf.function(self._step, reduce_retracing=True)
+        self._run = tf.function(self._step, reduce_retracing=True, autograph=False)
 
     def __call__(self, inputs: NDArray[Any], truth: NDArray[np.float32], rate: float) -> float:
         """One step; the loss before it."""
@@ -149,7 +151,7 @@ class Trainer:
 
     def state(self) -> Arrays:
         """The optimizer's variables."""
-        return {f"optimizer/{number:04d}": np.asarray(each) for number, each in enumerate(self.optimizer.variables)}
+        return {f"optimizer/{number:04d}": each.numpy() for number, each in enumerate(self.optimizer.variables)}
 
     def restore(self, arrays: Arrays) -> None:
         """Set what `state` gave."""

@@ -109,8 +109,8 @@ class Training:
         self._train(phase, checkpoints, found.epoch if found else 0)
 
     def _train(self, phase: _Phase, checkpoints: Checkpoints, done: int) -> None:
-        guess = math.log(len(self.images.classes))
-        watch = DivergenceCheck(phase.name, phase.rate, guess, checkpoints.place_of(self.history))
+        kept = _checkpoints(self.job, self.history[-1].phase).place_of(self.history) if self.history else ""
+        watch = DivergenceCheck(phase.name, phase.rate, math.log(len(self.images.classes)), kept)
         for epoch in range(done + 1, phase.epochs + 1):
             entry = self._epoch(phase, epoch, watch)
             self.history.append(entry)

@@ -86,16 +86,16 @@ def main() -> None:
     """One job; its steps, its end or its failure as lines of JSON on what was the standard output."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # TensorFlow's chatter
-    orders = sys.stdin.buffer
-    content = orders.read(int.from_bytes(orders.read(8), "little"))
-    threading.Thread(target=_end_with, args=(orders,), daemon=True).start()
+    content = sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(8), "little"))
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     job: Job = pickle.loads(content)
     from trunkline.backbones.importing import import_keras
 
     import_keras()
     import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()
+    if not tf.config.list_physical_devices("GPU"):  # on GPUs some gradients have no deterministic kernel, and would be refused
+        tf.config.experimental.enable_op_determinism()
     logging.basicConfig(level=logging.WARNING)
     say = _Say(answers)
     try:
@@ -104,9 +104,9 @@ def main() -> None:
         say.line(failed={"kind": type(error).__name__, "words": str(error)})
 
 
-def _end_with(orders: BinaryIO) -> None:
-    """End at once when the one who asked is gone: another run may be going on from the checkpoints."""
-    orders.read(1)
+def _end_with_the_parent() -> None:
+    """End at once when the one who asked is gone: another run may be going on from the checkpoints. Nothing else comes by this pipe."""
+    os.read(0, 1)
     os._exit(1)
 
 

@@ -71,8 +71,13 @@ class _Part(ForwardLoggingPlugin):  # type: ignore[misc]
         super().setup(worker)
         logger = logging.getLogger(self.logger_name)
         logger.removeHandler(self.handler)
-        self.handler = Outlet(self.handler, _plain, level=self.level, hands_over=True)
+        self.handler = _ToScheduler(self.handler, _plain, level=self.level, hands_over=True)
         logger.addHandler(self.handler)
+
+
+class _ToScheduler(Outlet):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """A worker that is being closed has nobody left to send a record to."""
 
 
 def _plain(record: logging.LogRecord) -> bool:

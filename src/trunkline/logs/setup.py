@@ -29,9 +29,10 @@ def is_json() -> bool:
 
 def level_of(otherwise: int) -> int:
     """The level of trunkline's own loggers: TRUNKLINE_LOG_LEVEL, else INFO in JSON, else what is given. Raises SpecError."""
-    usual = "INFO" if is_json() else logging.getLevelName(otherwise)
-    level: int = logging.getLevelNamesMapping()[_choice(LEVEL, usual, LEVELS, str.upper)]
-    return level
+    said = _choice(LEVEL, "INFO", LEVELS, str.upper)
+    if not os.environ.get(LEVEL) and not is_json():
+        return otherwise
+    return logging.getLevelNamesMapping()[said]
 
 
 def configure(otherwise: int = logging.WARNING, *, text: bool = True) -> None:
@@ -97,10 +98,10 @@ def json_formatter() -> logging.Formatter:
 
 
 def _reserved() -> list[str]:
-    """Attributes of a record that are not shown: Python's own, and those that only limiters and Prefect look at."""
+    """Attributes of a record that are not shown: Python's own, and those that only limiters and Prefect's handlers look at."""
     from pythonjsonlogger.core import RESERVED_ATTRS
 
-    return [*RESERVED_ATTRS, "template", "held_back", "flow_run_id", "task_run_id", "send_to_api"]
+    return [*RESERVED_ATTRS, "template", "held_back", "send_to_api"]
 
 
 class _Text(logging.Formatter):

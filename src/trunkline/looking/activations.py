@@ -103,7 +103,7 @@ def activations(network: Network, recipe: Recipe, layers: Sequence[str], pixels:
 def _compiled(order: Order) -> Compiled:
     """From the cache, else compiled into it and compared with its reference."""
     place = cache() / digest_of(order.recipe.model_dump(include=KEY))
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return _opened(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def _compile(order: Order, folder: Path, place: Path) -> Compiled:
 
 
 def _opened(place: Path) -> Compiled:
-    """Raises FileNotFoundError where there is none, ValueError, KeyError or TypeError where it is damaged."""
+    """Raises OSError where there is none, ValueError, KeyError or TypeError where it is damaged."""
     said = json.loads((place / "backbone.json").read_text())
     said["shapes"] = {layer: tuple(shape) for layer, shape in said["shapes"].items()}
     if any(hashlib.sha256((place / name).read_bytes()).hexdigest() != digest for name, digest in said["sha256"].items()):

@@ -38,6 +38,11 @@ class Asked:
     version: str = ""
     place: str = ""
 
+    @property
+    def title(self) -> str:
+        """What a picture or page is headed with: the id, or the file's name without its folders."""
+        return self.name if self.row is not None else self.uri.rsplit("/", 1)[-1]
+
     def read(self, source: Source | None) -> bytes:
         """The image's bytes; of a row those that were extracted. Raises UnreadableImage and StorageUnreachable."""
         if self.row is None or source is None:

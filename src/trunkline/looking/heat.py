@@ -47,4 +47,4 @@ def stretched(values: NDArray[np.floating[Any]], size: int) -> NDArray[np.float6
 
 def greatest(maps: list[NDArray[np.float64]]) -> float:
     """The highest value of several maps, to which all are compared; 0 where none is above it."""
-    return max((float(each.max()) for each in maps), default=0.0)
+    return max([0.0, *(float(each.max()) for each in maps)])

@@ -32,6 +32,9 @@ DATASET = re.compile(r"[^/]+/(source\.json|manifest/batch-\d{6,}\.parquet|(label
 RUN = re.compile(r"[^/]+/(report\.html|metrics\.json)")
 HEAD = re.compile(r"head\.json|scores/[^/]+\.json|[a-z]+\.(npz|skops|safetensors|keras|json)")
 PREDICTIONS = re.compile(r"([a-z]+-[0-9a-f]+)(/rows-[0-9a-f]{16})?\.parquet")  # on the test split, and of `trunkline predict`
+FINETUNED = re.compile(
+    r"[^/]+/(backbone\.(keras|yaml)|(lineage|history)\.json|report\.html|logs/.+|leases/lease-\d{6,}\.json|checkpoints/.+)"
+)
 MASK = re.compile(r"[^/]+/[^/]+/[^/]+/mask-\d{6,}\.npz")
 
 
@@ -81,7 +84,7 @@ def in_feature_set(store: FeatureStore, features: FeatureSet, grace: float) -> S
 
 
 def _outside(store: FeatureStore, grace: float) -> Iterator[Orphan | str]:
-    known = {"datasets": DATASET, "runs": RUN, "masks": MASK}
+    known = {"datasets": DATASET, "runs": RUN, "masks": MASK, "finetuned": FINETUNED}
     datasets = {dataset.name for dataset in store.datasets()}
     for folder in (name for name in store.root.names() if name not in {*known, "store.json"}):
         if folder == "backbones":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -69,7 +70,17 @@ class Choice:
     def summary(self) -> dict[str, Any]:
         """What `--json` prints."""
         worth = [{"entry": cut.entry, "layer": cut.layer} for cut in front(self.cuts)]
-        return {"recommendation": self.sentence, "use": asdict(self.use), "front": worth, **asdict(self)}
+        said = {"recommendation": self.sentence, "use": asdict(self.use), "front": worth, **asdict(self)}
+        return {name: _sayable(value) for name, value in said.items()}
+
+
+def _sayable(value: Any) -> Any:
+    """JSON has no NaN: null instead."""
+    if isinstance(value, dict):
+        return {name: _sayable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_sayable(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def command_for(spec: RunSpec, cut: CutScore, own_size: int) -> str:

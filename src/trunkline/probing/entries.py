@@ -58,6 +58,7 @@ class Entry:
                 "preparation": preparation,
                 "storage": storage,
                 "pooling": self.pooling,
+                "precision": "f32",
                 "maps": "flat",
                 "layers": tuple(layers),
             }

@@ -13,9 +13,9 @@ from trunkline.probing.ranking import CutScore, NetworkScore
 ZERO_IN = 0.99  # of the images: a feature that is zero in so many tells nothing of a class
 MANY_GREY = 0.5  # of the images: below, a few black-and-white photos are what ImageNet has too
 ENLARGED = 2.0  # times: beyond, the network sees more invented pixels than real ones, and a smaller input may lose nothing
-MOSTLY_DEAD = 0.5  # of a default cut's features
-NARROW = 0.5  # of the log of its classes: entropy of the mean prediction, where a few of its classes stand for everything
-UNSURE = 0.6  # likewise, mean entropy of a prediction, where it recognises next to nothing
+MOSTLY_DEAD = 0.5  # of a default cut's features: of photos none are, of handwritten digits a fifth
+NARROW = 0.5  # of the log of its classes: entropy of the mean prediction; photos of all kinds have 0.9, six kinds of fruit 0.65
+UNSURE = 0.65  # likewise, mean entropy of a prediction: photos have 0.2 of it, enlarged thumbnails 0.55, handwritten digits 0.8
 
 
 def warnings_of(

@@ -55,8 +55,8 @@ def verdict(best: Epoch, metrics: AnyMetrics | None) -> str:
 
 
 def _weakest(metrics: AnyMetrics | None, classes: Sequence[str]) -> list[tuple[str, float, int]]:
-    """(class, F1, test images), the weakest first."""
+    """(class, F1, test images) of those that have test images, the weakest first."""
     if not isinstance(metrics, Metrics) or len(metrics.f1) != len(classes):
         return []
     found = zip(classes, (float(value) for value in metrics.f1), (int(count) for count in metrics.support), strict=True)
-    return sorted(found, key=lambda each: (each[1], each[0]))
+    return sorted((each for each in found if each[2]), key=lambda each: (each[1], each[0]))

@@ -93,28 +93,33 @@ def _opened(held: _ByContent, layer: str, threads: int) -> PooledMaps | None:
 
     compiled = held.compiled
     network = openvino.Core().read_model(compiled.file("model.xml"), compiled.file("model.bin"))
-    node = network.output(layer).get_node()
-    while (kind := node.get_type_name()) == "Result" or kind in SHAPING:
+    node, axes = network.output(layer).get_node(), None
+    while _shapes_only(node) or ((axes := _averaged(node)) and _is_one_pixel(node, axes)):
         node = node.input_value(0).get_node()
-    axes = _averaged(node)
     if axes is None:
         return None
     network.add_outputs([node.input_value(0)])
     return PooledMaps(network, compiled, layer, axes, threads)
 
 
+def _shapes_only(node: Any) -> bool:
+    return node.get_type_name() == "Result" or node.get_type_name() in SHAPING
+
+
+def _is_one_pixel(node: Any, axes: tuple[int, ...]) -> bool:
+    """Whether what is averaged was averaged before."""
+    return all(node.get_input_shape(0)[axis] == 1 for axis in axes)
+
+
 def _averaged(node: Any) -> tuple[int, ...] | None:
     """The two axes of a map that a node averages, height first; None where it does something else."""
-    if node.get_input_size() == 0 or not node.get_input_partial_shape(0).is_static:
-        return None
-    shape = tuple(node.get_input_shape(0))
-    if len(shape) != 4:
+    if node.get_input_size() == 0 or not node.get_input_partial_shape(0).is_static or len(node.get_input_shape(0)) != 4:
         return None
     match node.get_type_name():
         case "ReduceMean":
             numbers = node.input_value(1).get_node()
             if numbers.get_type_name() != "Constant":
-                return None
+                return (2, 3)  # of ONNX's GlobalAveragePool they are computed: all after the channels
             axes = tuple(sorted(int(each) % 4 for each in np.ravel(numbers.get_data())))
             return axes if axes in ((1, 2), (2, 3)) else None
         case "AvgPool":

@@ -41,12 +41,12 @@ class FinetuneSpec(Spec):
     head_rate: float = Field(1e-3, gt=0.0, allow_inf_nan=False, description="learning rate of phase 1")
     head_epochs: int = Field(20, ge=1, description="epochs of phase 1 at most; its images go through the backbone once")
     rate: float = Field(
-        5e-4,
+        2e-4,
         gt=0.0,
         allow_inf_nan=False,
         description="highest learning rate of phase 2; it rises for an epoch, then falls to 0",
     )
-    epochs: int = Field(12, ge=1, description="epochs of phase 2 at most")
+    epochs: int = Field(10, ge=1, description="epochs of phase 2 at most")
     batch: int = Field(32, ge=2, le=1024, description="images a training step")
     patience: int = Field(4, ge=1, description="stop a phase after so many epochs without a better validation macro-F1")
     val_fraction: float = Field(

@@ -58,7 +58,7 @@ def spec_of(spec: RunSpec, arrival: Arrival) -> RunSpec:
     spec = spec.model_copy(update={"store": arrival.store or spec.store})
     place = Location.of(arrival.source).uri
     store = FeatureStore.existing(Location.of(spec.store))
-    bound = _bound(store, spec.dataset) if store else {}
+    bound = _bound(store, spec.dataset_name) if store else {}
     name = arrival.dataset or dataset_of(place, {each: said["root"] for each, said in bound.items()})
     if store is None or name not in bound or not _holds(bound[name]["root"], place):
         return _validated(spec, {"source": place, "dataset": name, "source_kind": "auto", "columns": {}})
@@ -82,7 +82,7 @@ def last_spec(store: FeatureStore, dataset: str) -> RunSpec | None:
     return None
 
 
-def _bound(store: FeatureStore, first: str | None) -> dict[str, dict[str, Any]]:
+def _bound(store: FeatureStore, first: str) -> dict[str, dict[str, Any]]:
     """Dataset → what its `source.json` says, of those that were scanned; `first` leads."""
     datasets = sorted(store.datasets(), key=lambda dataset: (dataset.name != first, dataset.name))
     return {each.name: each.source.said() for each in datasets if (each.location / "source.json").exists()}

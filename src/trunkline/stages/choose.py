@@ -75,9 +75,10 @@ def choose(
     with _scratch(scratch, cluster) as folder:
         networks = prepared_networks(entries, spec, folder, cluster, progress)
         job = job_for(spec, source, [prepared for _, prepared in networks], cluster)
-        refuse_what_does_not_fit(job.networks, len(drawn.images), cluster.workers, job.in_flight_bytes)
+        workers = 0 if cluster.kind == "address" else cluster.workers  # of this machine
+        refuse_what_does_not_fit(job.networks, len(drawn.images), workers, job.in_flight_bytes)
         gathered = gather(job, drawn.images, cluster.executor, spec.max_bad_fraction, progress)
-        gathered, truth, small = _truth(drawn, gathered, source, spec)
+        gathered, truth, small = truth_of(drawn, gathered, source, spec)
         paces = _paces(job, cluster, gathered, drawn.listed, progress)
     cuts, scores = _scored(networks, gathered, truth, paces, progress)
     ranked = best_first(cuts)
@@ -167,7 +168,7 @@ def job_for(spec: RunSpec, source: Source, networks: Sequence[Prepared], cluster
     return ProbeJob(source.said(), tuple(networks), threads, readers, spec.engine.in_flight_mib * 2**20)
 
 
-def _truth(drawn: Sample, gathered: Gathered, source: Source, spec: RunSpec) -> tuple[Gathered, Truth, list[str]]:
+def truth_of(drawn: Sample, gathered: Gathered, source: Source, spec: RunSpec) -> tuple[Gathered, Truth, list[str]]:
     """Labels of the readable images; classes that are left with fewer than two are left out, and named."""
     labels = np.array(drawn.labels, np.int64)[gathered.places]
     counts = np.bincount(labels, minlength=len(drawn.classes))

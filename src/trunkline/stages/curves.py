@@ -13,6 +13,7 @@ from trunkline.fan_out import SerialExecutor
 from trunkline.heads.curves import FilterPoint, LearningPoint, filter_curve, learning_curve
 from trunkline.heads.folds import folds_of
 from trunkline.heads.training import TrainingData
+from trunkline.locations import Location
 from trunkline.progress import Step
 from trunkline.specs import digest_of
 from trunkline.stages.fitting import Fitting
@@ -30,27 +31,36 @@ class Curves:
 
 def curves(fitting: Fitting, only_stored: bool = False) -> Curves:
     """Those that were measured before for the same rows, mask and seed; else measured now, unless only stored ones are wanted."""
-    place = fitting.features.feature_set.location / "curves.json"
-    key = digest_of([fitting.data.key(), fitting.mask.digest, fitting.layer, fitting.spec.seed])
-    try:
-        said = json.loads(place.read())
-        if said["key"] == key:
-            return Curves(
-                [FilterPoint(**each) for each in said["filter"]], [LearningPoint(**each) for each in said["learning"]]
-            )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        pass  # never measured, or damaged: it costs seconds
-    if only_stored:
-        return Curves()
+    if (before := stored_curves(fitting)) or only_stored:
+        return before or Curves()
     fitting.progress(Step("fit", len(fitting.spec.heads), len(fitting.spec.heads), "curves"))
     found = _measured(fitting)
     said = {
-        "key": key,
+        "key": _key(fitting),
         "filter": [asdict(each) for each in found.filter],
         "learning": [asdict(each) for each in found.learning],
     }
-    place.write(json.dumps(said).encode())
+    _place(fitting).write(json.dumps(said).encode())
     return found
+
+
+def stored_curves(fitting: Fitting) -> Curves | None:
+    """Those that were measured before for the same rows, mask and seed, None where they never were or are damaged."""
+    try:
+        said = json.loads(_place(fitting).read())
+        if said["key"] != _key(fitting):
+            return None
+        return Curves([FilterPoint(**each) for each in said["filter"]], [LearningPoint(**each) for each in said["learning"]])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _place(fitting: Fitting) -> Location:
+    return fitting.features.feature_set.location / "curves.json"
+
+
+def _key(fitting: Fitting) -> str:
+    return digest_of([fitting.data.key(), fitting.mask.digest, fitting.layer, fitting.spec.seed])
 
 
 def _measured(fitting: Fitting) -> Curves:

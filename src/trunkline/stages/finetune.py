@@ -79,6 +79,11 @@ def finetune(spec: RunSpec, tune: FinetuneSpec, progress: Progress = silent) -> 
     """
     started = time.monotonic()
     store = FeatureStore.open(Location.of(spec.store))
+    if store.root.scheme == "memory":
+        raise StoreError(
+            f"{store.root} lives in this process, and training runs in another, which would write where nobody reads. Put the store on a "
+            "disk or into a bucket."
+        )
     dataset = store.known_dataset(spec.dataset_name)
     progress(Step("finetune", 0, None, "looking at backbone and images"))
     order, layers, found = _network(spec, tune)
@@ -91,6 +96,13 @@ def finetune(spec: RunSpec, tune: FinetuneSpec, progress: Progress = silent) -> 
         there = _stored(job)  # the run that was waited for may have made it
         lineage = there if there is not None else trained_elsewhere(job, progress)
     return _receipt(job, lineage, cached=there is not None, seconds=time.monotonic() - started)
+
+
+def with_the_result(spec: RunSpec, receipt: FinetuneReceipt) -> RunSpec:
+    """The same run with the fine-tuned backbone, cut where it was trained to be cut."""
+    changed = {"backbone": receipt.backbone, "weights": None, "layers": ()}
+    preparation = spec.preparation.model_copy(update={"size": None})
+    return spec.model_copy(update=changed | {"preparation": preparation})
 
 
 def _network(spec: RunSpec, tune: FinetuneSpec) -> tuple[Order, list[str], Cuts]:

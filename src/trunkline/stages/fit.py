@@ -15,7 +15,7 @@ from trunkline.heads.artifact import HeadArtifact
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features
 from trunkline.specs import RunSpec
-from trunkline.stages.curves import Curves, curves
+from trunkline.stages.curves import Curves, curves, stored_curves
 from trunkline.stages.fitting import Fitting
 from trunkline.stages.labelled import labelled, notes_of, why_no_head
 from trunkline.stages.select import feature_set_of, masks_of
@@ -65,7 +65,7 @@ def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False, c
         return FitReceipt((), 0, (f"{why}, so no head was fitted.",), time.monotonic() - started)
     fitting = Fitting(spec, features, mask, data, progress, cluster)
     heads, fitted = [], 0
-    with contextlib.nullcontext() if only_stored or _all_fitted(fitting) else _alone(features, progress):
+    with contextlib.nullcontext() if only_stored or _is_done(fitting) else _alone(features, progress):
         for number, head in enumerate(spec.heads):
             progress(Step("fit", number, len(spec.heads), head.kind))
             found = artifact.load(fitting.place_of(head))
@@ -80,8 +80,9 @@ def fit(spec: RunSpec, progress: Progress = silent, only_stored: bool = False, c
     return FitReceipt(heads, fitted, notes, time.monotonic() - started, found_curves)
 
 
-def _all_fitted(fitting: Fitting) -> bool:
-    return all((fitting.place_of(head) / "head.json").exists() for head in fitting.spec.heads)
+def _is_done(fitting: Fitting) -> bool:
+    fitted = all((fitting.place_of(head) / "head.json").exists() for head in fitting.spec.heads)
+    return fitted and stored_curves(fitting) is not None
 
 
 def _alone(features: Features, progress: Progress) -> contextlib.AbstractContextManager[Lease]:

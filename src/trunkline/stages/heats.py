@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trunkline import images
 from trunkline.backbones.compiled import committed_backbone
-from trunkline.errors import CorruptStore, StoreError, UnreadableImage
+from trunkline.errors import CorruptStore, DataError, StoreError
 from trunkline.heads.artifact import HeadArtifact
 from trunkline.heads.opening import OpenHead, open_head
 from trunkline.locations import Location
@@ -17,47 +21,46 @@ from trunkline.reader import Features
 from trunkline.report.data import Heat
 from trunkline.runtimes.pooled_maps import PooledMaps, pooled_maps
 
-SIDE, QUALITY = 112, 70  # some 4 KB each, and two a mistake
+SIDE, QUALITY = 112, 70  # 2 to 5 KB each, and two a mistake
 
 Heats = Sequence[Heat]
+Pixels = NDArray[Any]
 NOTHING: Heats = ()
 
 
 def heats_of(
     features: Features,
     head: HeadArtifact,
-    contents: Sequence[bytes | None],
+    pixels: Sequence[Pixels | None],
     wanted: Sequence[tuple[int, int]],
     batch: int | None,
 ) -> list[Heats]:
-    """Small pictures under heat; none where the head is not linear, its features are not the mean of a map, or an image cannot be read.
+    """Small pictures under heat; none where the head is not linear, its features are not the mean of a map, or an image could not be read.
 
     Parameters
     ----------
-    contents : the bytes of the images; None where there are none.
+    pixels : the images as the network sees them, (size, size, 3); None where one cannot be read.
     wanted : of each, the numbers of the classes whose evidence is wanted; both share one scale.
     batch : of the spec's engine.
     """
-    none = [NOTHING] * len(contents)
+    none: list[Heats] = [NOTHING] * len(pixels)
     opened = _opened(features, head)
     pooled = _pooled(features, opened, batch) if opened else None
     if opened is None or pooled is None:
         return none
-    found = []
-    for content, outputs in zip(contents, wanted, strict=True):
-        found.append(NOTHING if content is None else _of_one(features, opened, pooled, content, outputs))
-    return found
-
-
-def _of_one(features: Features, head: OpenHead, pooled: PooledMaps, content: bytes, outputs: tuple[int, int]) -> Heats:
-    try:
-        pixels = images.load(content, features.recipe)
-    except UnreadableImage:
-        return NOTHING
-    made = pooled.run(pixels[None])
+    readable = {number: each for number, each in enumerate(pixels) if each is not None}
+    made = pooled.run(np.stack(list(readable.values()))) if readable else None
     if made is None:
-        return NOTHING
-    evidence = [class_activation(head, made[0][0], output) for output in outputs]
+        return none
+    maps = dict(zip(readable, made[0], strict=True))
+    return [
+        _of_one(opened, readable[number], maps[number], wanted[number]) if number in readable else NOTHING
+        for number in range(len(pixels))
+    ]
+
+
+def _of_one(head: OpenHead, pixels: Pixels, maps: NDArray[np.float32], outputs: tuple[int, int]) -> Heats:
+    evidence = [class_activation(head, maps, output) for output in outputs]
     most = heat.greatest([each.values for each in evidence])
     return tuple(
         Heat(head.target.names[each.output], images.thumbnail(heat.over(pixels, each.values, most), SIDE, QUALITY))
@@ -70,7 +73,7 @@ def _opened(features: Features, head: HeadArtifact) -> OpenHead | None:
     store = Location(features.uri.rsplit("/", 3)[0])
     try:
         opened = open_head(head.location, store, features.recipe.digest(), features.layers)
-    except CorruptStore:
+    except (CorruptStore, DataError):
         return None
     return opened if is_linear(opened) else None
 

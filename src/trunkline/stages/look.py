@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trunkline.backbones import own
@@ -22,16 +20,14 @@ from trunkline.looking import drawing, heat
 from trunkline.looking.activations import MAX_LAYERS, Activations, activations, default_layers
 from trunkline.looking.asked import Asked, asked
 from trunkline.looking.drawing import Look, Overlay
-from trunkline.looking.evidence import Evidence, class_activation, is_linear, occlusion
-from trunkline.looking.one_image import prepared, vectors_by
+from trunkline.looking.explaining import Explanation, explain
+from trunkline.looking.one_image import prepared
 from trunkline.progress import Progress, Step, silent
 from trunkline.reader import Features, open_features
-from trunkline.runtimes.pooled_maps import pooled_maps
 from trunkline.specs import Recipe, build_spec
 from trunkline.stages.predict import backbone_of, head_of
 from trunkline.store.feature_store import FeatureStore
 
-SHOWN = 3  # answers in a receipt and on the picture
 ANY_LAYER = "any"  # stands in an order whose layers are chosen later
 STEPS = 3
 
@@ -106,7 +102,7 @@ def look(
     progress(Step("look", 1, STEPS, "activation maps"))
     maps = activations(order.network, recipe, names, pixels)
     progress(Step("look", 2, STEPS, "evidence"))
-    seen = _Explained.of(features, opened, meant, pixels) if features and opened else None
+    seen = _explained(features, opened, meant, pixels) if features and opened else None
     picture = drawing.draw(_drawn(meant, pixels, maps, recipe, seen))
     with placed([place]) as (path,):
         path.write_bytes(picture)
@@ -172,69 +168,15 @@ def _order(
     return order
 
 
-@dataclass(frozen=True)
-class _Explained:
-    """What a head says of the image, and where in it the evidence lies."""
-
-    answers: Sequence[Mapping[str, Any]]
-    method: str
-    evidence: Sequence[Evidence]
-    titles: Sequence[str]
-    caption: str
-
-    @classmethod
-    def of(cls, features: Features, head: OpenHead, image: Asked, pixels: NDArray[Any]) -> _Explained:
-        compiled, runtime = backbone_of(features)
-        pooled = pooled_maps(compiled, head.layer, len(os.sched_getaffinity(0))) if is_linear(head) else None
-        found = pooled.run(pixels[None]) if pooled else None
-        if found:
-            maps, vectors = found
-            outputs = head.outputs(vectors)[0]
-            wanted = _wanted(head, outputs, image.label)
-            evidence = [class_activation(head, maps[0], each) for each in wanted]
-            beyond = " above the average of all classes" if head.target.kind == "classes" else ""
-            caption = (
-                f"Heat: class-activation map of {head.name}, {maps.shape[1]} x {maps.shape[2]}: what raises the score{beyond}."
-            )
-        else:
-            vectors_of = vectors_by(compiled, runtime, features.recipe, head.layer)
-            outputs = head.outputs(vectors_of(pixels[None]))[0]
-            wanted = _wanted(head, outputs, image.label)
-            evidence = occlusion(lambda some: head.outputs(vectors_of(some)), pixels, wanted)
-            what = "value" if head.target.kind == "regression" else "probability"
-            caption = f"Heat: occlusion. How far the {what} that {head.name} gives falls where a square is covered."
-        titles = [_title(head, each, outputs, image.label) for each in wanted]
-        return cls(_answers(head, outputs), "class activation" if found else "occlusion", evidence, titles, caption)
+def _explained(features: Features, head: OpenHead, image: Asked, pixels: NDArray[Any]) -> Explanation:
+    compiled, runtime = backbone_of(features)
+    return explain(compiled, runtime, features.recipe, head, pixels, image.label)
 
 
-def _wanted(head: OpenHead, outputs: NDArray[np.float64], label: str | None) -> list[int]:
-    """The predicted class and the true one, or the one that comes next; the two most probable labels; the value."""
-    order = np.argsort(-outputs, kind="stable")[:2].tolist()
-    names = head.target.names
-    if head.target.kind == "classes" and label in names and names.index(label) != order[0]:
-        return [order[0], names.index(label)]
-    return [int(each) for each in order]
-
-
-def _title(head: OpenHead, output: int, outputs: NDArray[np.float64], label: str | None) -> str:
-    if head.target.kind == "regression":
-        return f"for a higher value than {outputs[0]:.4g}"
-    name = head.target.names[output]
-    truth = " (the true class)" if name == label and head.target.kind == "classes" else ""
-    return f"for {name}: {outputs[output]:.1%}{truth}"
-
-
-def _answers(head: OpenHead, outputs: NDArray[np.float64]) -> list[dict[str, Any]]:
-    if head.target.kind == "regression":
-        return [{"name": "value", "value": float(outputs[0])}]
-    order = np.argsort(-outputs, kind="stable")[:SHOWN].tolist()
-    return [{"name": head.target.names[each], "probability": float(outputs[each])} for each in order]
-
-
-def _drawn(image: Asked, pixels: NDArray[Any], maps: list[Activations], recipe: Recipe, seen: _Explained | None) -> Look:
+def _drawn(image: Asked, pixels: NDArray[Any], maps: list[Activations], recipe: Recipe, seen: Explanation | None) -> Look:
     known = [f"row {image.row:,}"] if image.row is not None else []
     known += [f"true class {image.label}"] if image.label is not None else []
-    known += [_in_words(seen.answers)] if seen else []
+    known += [seen.said] if seen else []
     known += [recipe.backbone]
     overlays = []
     if seen:
@@ -242,11 +184,4 @@ def _drawn(image: Asked, pixels: NDArray[Any], maps: list[Activations], recipe: 
         overlays = [
             Overlay(title, heat.over(pixels, each.values, most)) for title, each in zip(seen.titles, seen.evidence, strict=True)
         ]
-    name = image.name.rsplit("/", 1)[-1] if image.row is None else image.name
-    return Look(name, " · ".join(known), pixels, overlays, seen.caption if seen else "", maps)
-
-
-def _in_words(answers: Sequence[Mapping[str, Any]]) -> str:
-    if "value" in answers[0]:
-        return f"value {answers[0]['value']:.4g}"
-    return "predicted " + ", ".join(f"{each['name']} {each['probability']:.1%}" for each in answers)
+    return Look(image.title, " · ".join(known), pixels, overlays, seen.caption if seen else "", maps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,21 +31,21 @@ def mistakes_of(features: Features, head: HeadArtifact, predictions: Location, b
     order = np.argsort(made.rows[worst])
     listed = features.snapshot.listed(made.rows[worst][order]).to_pylist()
     found = [listed[place] for place in np.argsort(order)]
-    contents = [_content(features, **row) for row in found]
+    looks = [_look(features, **row) for row in found]
     wanted = (
         [(int(made.predicted[number]), int(made.truth[number])) for number in worst] if head.target.kind == "classes" else []
     )
-    heats = heats_of(features, head, contents, wanted, batch) if wanted else [()] * len(worst)
+    heats = heats_of(features, head, [pixels for _, pixels in looks], wanted, batch) if wanted else [()] * len(worst)
     return [
         Mistake(
             id=row["id"],
             truth=_said(head.target, made.truth[number]),
             predicted=_said(head.target, made.predicted[number]),
             probability=None if head.target.kind == "regression" else float(made.probability[number]),
-            thumbnail=_thumbnail(content),
+            thumbnail=thumbnail,
             heats=heat,
         )
-        for number, row, content, heat in zip(worst, found, contents, heats, strict=True)
+        for number, row, (thumbnail, _), heat in zip(worst, found, looks, heats, strict=True)
     ]
 
 
@@ -71,15 +72,12 @@ def _said(target: Target, value: NDArray[np.generic]) -> str:
             return f"{float(value):.4g}"
 
 
-def _content(features: Features, id: str, version: str, place: str) -> bytes | None:
+def _look(features: Features, id: str, version: str, place: str) -> tuple[bytes | None, NDArray[Any] | None]:
+    """A thumbnail, and what the network sees; the file itself is not kept."""
+    thumbnail = None
     try:
-        return features.dataset.source.read(id, version, place)
+        content = features.dataset.source.read(id, version, place)
+        thumbnail = images.thumbnail(images.decode(content))
+        return thumbnail, images.load(content, features.recipe)
     except UnreadableImage:
-        return None
-
-
-def _thumbnail(content: bytes | None) -> bytes | None:
-    try:
-        return None if content is None else images.thumbnail(images.decode(content))
-    except UnreadableImage:
-        return None
+        return thumbnail, None

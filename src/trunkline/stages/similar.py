@@ -151,7 +151,7 @@ def _page(
     features: Features, image: Asked, view: View, metric: str, rows: int, found: Sequence[Found], pictures: Sequence[Thumbnail]
 ) -> Alike:
     return Alike(
-        name=image.name,
+        name=image.title,
         row=image.row,
         label=image.label,
         jpeg=_query(features, image),

@@ -78,7 +78,7 @@ def watched(
 
 @contextlib.contextmanager
 def watched_shards(dataset: str, backbone: str, shards: int) -> Iterator[Callable[[ShardReceipt], None]]:
-    """An extraction of so many shards; what it gives is called with each receipt."""
+    """An extraction of so many shards, in a stage or without one; what it gives is called with each receipt."""
     left = shards
 
     def done(receipt: ShardReceipt) -> None:
@@ -90,7 +90,8 @@ def watched_shards(dataset: str, backbone: str, shards: int) -> Iterator[Callabl
 
     telemetry.add("trunkline_shards_left", shards, dataset=dataset)
     try:
-        yield done
+        with about(run=current().get("run") or new_run_id(), dataset=dataset):
+            yield done
     finally:
         telemetry.add("trunkline_shards_left", -left, dataset=dataset)
 

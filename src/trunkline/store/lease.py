@@ -155,7 +155,7 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
         _held_here.add(mine.token)
         try:
             mine.location.create(mine.to_bytes())
-            if held is not None and not held.released:
+            if held is not None and not _was_released(held):
                 log.info("Lease %d of process %d on %s is taken over: it is dead or silent", held.number, held.pid, held.host)
             return mine
         except FileExistsError:
@@ -163,6 +163,14 @@ def _take(folder: Location, wait_seconds: float, waiting: Callable[[Lease], None
         except BaseException:
             _held_here.discard(mine.token)
             raise
+
+
+def _was_released(held: Lease) -> bool:
+    """Whether its holder ended it, perhaps since it was looked at."""
+    try:
+        return bool(json.loads(held.location.read())["released"])
+    except (OSError, ValueError, KeyError, TrunklineError):
+        return False
 
 
 def _next(folder: Location, held: Lease | None) -> Lease:

@@ -34,7 +34,9 @@ FIGURES: Mapping[str, Figure] = MappingProxyType(
             ("dataset", "backbone", "status"),
         ),
         "trunkline_quarantined_total": Figure(Kind.COUNTER, "Images that could not be read, by reason.", ("dataset", "reason")),
-        "trunkline_read_bytes_total": Figure(Kind.COUNTER, "Bytes of image files that were read.", ("dataset",)),
+        "trunkline_read_bytes_total": Figure(
+            Kind.COUNTER, "Bytes of image files made into features, counted by each recipe.", ("dataset",)
+        ),
         "trunkline_written_bytes_total": Figure(
             Kind.COUNTER, "Bytes of features that were written, before compression.", ("dataset",)
         ),

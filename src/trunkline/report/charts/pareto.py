@@ -37,7 +37,7 @@ def pareto(cuts: Sequence[CutScore]) -> Markup | None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_locator(MaxNLocator(nbins=7))
-        axes.margins(x=0.09, y=0.07)
+        _room_for(axes, cuts)
         style(axes, "images/s (faster to the right)", "macro-F1 of the linear probe", grid="both")
         _label(axes, worth, use)
     return inline(figure, "pareto", f"Macro-F1 against images/s of {len(cuts)} cuts; {len(worth)} of them are worth their cost")
@@ -46,6 +46,15 @@ def pareto(cuts: Sequence[CutScore]) -> Markup | None:
 def entries_in(cuts: Sequence[CutScore]) -> list[str]:
     """The networks in the order of their colours: by name, so that a better score changes no colour."""
     return sorted({cut.entry for cut in cuts})
+
+
+def _room_for(axes: Axes, cuts: Sequence[CutScore]) -> None:
+    speeds = [cut.images_per_second for cut in cuts]
+    margin = max((max(speeds) / min(speeds)) ** 0.09, 1.1)
+    axes.set_xlim(min(speeds) / margin, max(speeds) * margin)
+    low, high = min(cut.f1 - cut.spread for cut in cuts), max(cut.f1 + cut.spread for cut in cuts)
+    room = max(0.07 * (high - low), 0.01)
+    axes.set_ylim(low - room, high + room)
 
 
 def _label(axes: Axes, worth: Sequence[CutScore], use: CutScore) -> None:
