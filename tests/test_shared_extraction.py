@@ -16,7 +16,7 @@ from tests.model import stub
 from tests.stores import INLINE, ROWS, committed_objects, extracted, images_in, spec_for
 from trunkline import extraction, image_stream
 from trunkline.backbones.resolution import order_of
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import LeaseHeld, LeaseLost, TooManyBadImages
 from trunkline.locations import Location
 from trunkline.shard_extraction import OpenRecipe

@@ -187,7 +187,7 @@ def test_suspended_and_resumed_from_the_ui_it_goes_on(server: Server, spec: dict
     assert committed(spec) == [1, 1]
     assert server.call("POST", f"flow_runs/{run}/resume")["status"] == "ACCEPT"
     ended = server.ended(run)
-    assert (ended["state_type"], ended["run_count"], ended["state"]["message"]) == ("COMPLETED", 2, "160 images extracted.")
+    assert (ended["state_type"], ended["state"]["message"]) == ("COMPLETED", "160 images extracted.")
     assert [each["name"][:12] for each in server.slices(run)] == ["slice 1 of 3", "slice 2 of 3", "slice 3 of 3"]
     assert any("| slices | 3 of 3 done |" in each["data"] for each in server.artifacts(run) if each["key"] == "backfill")
 

@@ -18,7 +18,7 @@ import pytest
 from tests.model import stub
 from tests.stores import INLINE, ROWS, images_in, spec_for
 from trunkline import extraction
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import DataError, SpecError, StoreError
 from trunkline.locations import Location
 from trunkline.manifest import Batch, Manifest

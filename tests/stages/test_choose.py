@@ -13,7 +13,7 @@ import pytest
 
 from tests.report.examples import Document
 from tests.stores import images_in, objects
-from trunkline.cluster import Cluster
+from trunkline.clusters import Cluster
 from trunkline.errors import BackboneError, DataError, SourceError, SpecError
 from trunkline.probing.choice import Choice
 from trunkline.probing.gathering import Gathered
