@@ -11,15 +11,19 @@ from dask.utils import parse_timedelta
 
 from tests.infra.files import INFRA
 from trunkline.clusters import settings
+from trunkline.logs import preload
 
 
 def test_the_settings_are_those_of_our_own_clusters() -> None:
     said = _flat(yaml.safe_load((INFRA / "dask.yaml").read_text())["distributed"])
+    preloads = {name: said.pop(name) for name in list(said) if name.endswith(".preload")}
     before = _flat(dask.config.get("distributed"))
     with settings.for_few_long_tasks():
         ours = _flat(dask.config.get("distributed"))
     assert {name: value for name, value in ours.items() if value != before.get(name)}.items() <= said.items()
     assert said.items() <= ours.items()
+    assert set(preloads.values()) == {"['trunkline.logs.preload']"}
+    assert callable(preload.dask_setup)
 
 
 def _flat(tree: dict[str, Any], before: str = "") -> dict[str, str]:
