@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -43,8 +44,7 @@ class Server:
             {"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            content = answer.read()
+        content = until(lambda: _answer(request), lambda found: found is not None)
         return json.loads(content) if content else None
 
     def start(self, deployment: str, **spec: Any) -> str:
@@ -76,6 +76,19 @@ class Server:
 
     def ended(self, run: str) -> dict[str, Any]:
         return until(lambda: self.run(run), lambda found: found["state_type"] in OVER)
+
+
+def _answer(request: urllib.request.Request) -> bytes | None:
+    """None where the server is too busy, as SQLite makes it, and took nothing in."""
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            content: bytes = answer.read()
+            return content
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        error.close()
+        return None
 
 
 def until(look: Callable[[], Any], enough: Callable[[Any], bool]) -> Any:
