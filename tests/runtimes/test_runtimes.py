@@ -16,10 +16,12 @@ from sklearn.datasets import load_sample_image
 
 from trunkline import runtimes
 from trunkline.backbones.compiled import Compiled, compiled
-from trunkline.backbones.golden import cosines, in_batches
+from trunkline.backbones.golden import cosines, golden_pixels, in_batches
+from trunkline.backbones.resolution import order_of
 from trunkline.errors import CorruptStore, GoldenMismatch, SpecError
 from trunkline.locations import Location
 from trunkline.runtimes import RUNTIMES, Runtime
+from trunkline.specs import RunSpec
 
 NAMES = sorted(RUNTIMES)
 BATCH = 2  # what the maps of the default backbone lead to
@@ -184,3 +186,20 @@ def test_tensorflow_refuses_a_network_without_a_keras_file(lite0):
     onnx = replace(lite0, sha256={name: digest for name, digest in lite0.sha256.items() if name != "model.keras"})
     with pytest.raises(SpecError, match="An ONNX network runs on openvino only"):
         runtimes.load("tensorflow", onnx, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_cut_at_one_of_its_layers_gives_that_layer_alone(name: str, two_layers: Compiled):
+    pixels = golden_pixels(two_layers.size, two_layers.batch)[: two_layers.batch]
+    whole = RUNTIMES[name](two_layers, 2).run(pixels)
+    early = runtimes.cut_at(name, two_layers, 2, "block4_add").run(pixels)
+    assert (whole.keys(), early.keys()) == ({"block4_add", "avg_pool"}, {"block4_add"})
+    assert cosines(early["block4_add"], whole["block4_add"]).min() >= 0.99999
+    assert runtimes._loaded == {}
+
+
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    spec = RunSpec(source="/nowhere", store="/nowhere", layers=("block4_add", "avg_pool"), preparation={"size": 32})
+    return compiled(Location.of(tmp_path_factory.mktemp("two_layers")), order_of(spec))

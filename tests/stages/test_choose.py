@@ -87,6 +87,7 @@ def choice(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Choi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a network is built and compiled for each size
 class TestTheWholeWay:
     def test_every_cut_has_its_scores(self, choice: tuple[Choice, Path]):
         found, _ = choice
