@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.operations.conftest import Deployed, Place
+from tests.operations.server import until
 
 CHROMIUM = "/usr/bin/chromium"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed")]
@@ -33,8 +34,12 @@ def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed
     expect(page.get_by_text("folder of images, glob, table of URIs")).to_be_visible()
     field(page, "Source").fill(place.source.uri)
     field(page, "Store").fill(place.store.uri)
+    before = {run["id"] for run in server.runs_of("pipeline")}
     page.get_by_role("button", name="Submit").click()
-    page.get_by_text("View run").first.click()
+    fresh = until(
+        lambda: [run["id"] for run in server.runs_of("pipeline") if run["id"] not in before], bool, "the run that was submitted"
+    )
+    page.goto(f"/runs/flow-run/{fresh[0]}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("300 extracted of 300 images").first).to_be_visible()
     page.get_by_role("tab", name="Artifacts").click()
