@@ -85,11 +85,11 @@ def test_it_has_the_published_number_of_trainable_parameters(lite0):
     ],
     ids=["one-value", "none", "by-channel", "bgr"],
 )
-def test_pixels_are_normalised_inside(keras_of, normalisation, expected):
-    from trunkline.backbones.network import _normalised
+def test_pixels_arenormalised_inside(keras_of, normalisation, expected):
+    from trunkline.backbones.network import normalised
 
     pixels = keras_of.Input((1, 1, 3), dtype="uint8")
-    model = keras_of.Model(pixels, _normalised(keras_of, pixels, normalisation))
+    model = keras_of.Model(pixels, normalised(keras_of, pixels, normalisation))
     found = np.asarray(model(np.array([[[[0, 127, 255]]]], np.uint8)))
     np.testing.assert_allclose(found.ravel(), expected, atol=1e-5)
 

@@ -57,9 +57,9 @@ def progress_on(_: object) -> Iterator[Progress]:
 def slowly(write: Callable[..., None]) -> Callable[..., None]:
     """The same, with a moment before and after it."""
 
-    def slow(self: Location, content: bytes) -> None:
+    def slow(self: Location, content: bytes, *more: str) -> None:
         time.sleep(SLOW_SECONDS)
-        write(self, content)
+        write(self, content, *more)
         time.sleep(SLOW_SECONDS)
 
     return slow

@@ -36,7 +36,7 @@ def load(content: bytes, recipe: Recipe) -> Square:
     """
     (found,) = load_each(content, [recipe])
     if isinstance(found, UnreadableImage):
-        raise found
+        raise UnreadableImage(found.reason, found.detail)
     return found
 
 
@@ -90,8 +90,8 @@ def _loaded(content: bytes, recipes: Sequence[Recipe]) -> Sequence[Square | Unre
             pixels = tensorflow_equal.decode(content)
         else:
             pixels = decoding.view(content, upright=first.exif == "upright", reduced_for=_reduced_for(first))
-    except UnreadableImage as error:
-        return [error] * len(recipes)
+    except UnreadableImage as error:  # as it is, it would keep what the decoder's frames hold
+        return [UnreadableImage(error.reason, error.detail)] * len(recipes)
     squares: dict[Hashable, Square] = {}
     for recipe in recipes:
         if preparation(recipe) not in squares:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from trunkline.errors import SpecError, did_you_mean
 from trunkline.specs.base import Spec
-from trunkline.specs.run import Recipe, RunSpec
+from trunkline.specs.run import RunSpec
 
 Kind = TypeVar("Kind", bound=Spec)
 
@@ -44,13 +44,13 @@ def validated(kind: type[Kind], content: dict[str, Any], where: str) -> Kind:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise SpecError(f"{where}: " + "; ".join(_in_words(dict(problem)) for problem in error.errors())) from error
+        raise SpecError(f"{where}: " + "; ".join(_in_words(dict(problem), kind) for problem in error.errors())) from error
 
 
-def _in_words(problem: dict[str, Any]) -> str:
+def _in_words(problem: dict[str, Any], kind: type[Spec]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}.{did_you_mean(str(problem['loc'][-1]), _known_keys())}"
+        return f"unknown key {key!r}.{did_you_mean(str(problem['loc'][-1]), _known_keys(kind))}"
     if problem["type"] == "missing":
         return f"{key!r} is missing; it has no default"
     if not key:  # two settings that do not go together
@@ -61,10 +61,9 @@ def _in_words(problem: dict[str, Any]) -> str:
     return f"{key!r} is {given!r}: {problem['msg'].removeprefix('Value error, ').lower()}"
 
 
-def _known_keys() -> set[str]:
-    models = _all_below(Spec) - {Recipe}
-    return {name for model in models for name in model.model_fields}
-
-
-def _all_below(model: type[Spec]) -> set[type[Spec]]:
-    return {each for below in model.__subclasses__() for each in {below, *_all_below(below)}}
+def _known_keys(kind: Any) -> set[str]:
+    """The keys of a spec and of all its parts; of any other annotation, of the specs in it."""
+    if not (isinstance(kind, type) and issubclass(kind, Spec)):
+        return {name for inner in get_args(kind) for name in _known_keys(inner)}
+    below = (_known_keys(field.annotation) for field in kind.model_fields.values())
+    return set(kind.model_fields).union(*below)
