@@ -12,6 +12,7 @@ from tasks.publishing import rename_run
 from tasks.report import write_report
 from tasks.scan import scan_source
 from tasks.select import select_features
+from tasks.stage import ended
 from trunkline.backbones.resolution import resolve
 from trunkline.specs import RunSpec
 from trunkline.stages.run import RunReceipt
@@ -37,4 +38,5 @@ def pipeline(spec: RunSpec, refit: Refit = False) -> RunReceipt:
         fitted = fit_heads(spec)
         reported = write_report(spec, run_id, scanned, extracted, selected, fitted)
     rename_run(done_name(spec, scanned, extracted))
-    return RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
+    receipt = RunReceipt(run_id, scanned, extracted, selected, fitted, reported)
+    return ended(receipt, f"{extracted.extracted:,} of {extracted.counts.live:,} images extracted; {reported.report}")

@@ -42,8 +42,8 @@ def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed
     page.goto(f"/runs/flow-run/{fresh[0]}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("300 extracted of 300 images").first).to_be_visible()
-    page.get_by_role("tab", name="Artifacts").click()
-    expect(page.get_by_text("heads").first).to_be_visible()
+    page.get_by_text("Artifacts", exact=True).first.click()
+    expect(page.get_by_text("Heads on the test split").first).to_be_visible()
 
 
 def test_a_wrong_value_is_refused_in_the_form(in_stack: Deployed, page: Page) -> None:
