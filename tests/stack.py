@@ -68,10 +68,11 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """Kill a process (`dask-worker-1`) and all its children with SIGKILL, as a crash would."""
-        process = psutil.Process(self.pid(name))
-        for each in [process, *process.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.send_signal(signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended with another that it needs
+            process = psutil.Process(self.pid(name))
+            for each in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.send_signal(signal.SIGKILL)
 
     def pid(self, name: str) -> int:
         """The id of a process, by its name in `stack.sh status`."""

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import dask
 import pytest
+from distributed.comm import CommClosedError
 
 from tests.kills.started import Log, killed, scheduler_and_workers
+from trunkline import fan_out
 from trunkline.clusters import Cluster
 from trunkline.errors import RunError
 from trunkline.fan_out import (
@@ -178,3 +180,19 @@ def test_a_scheduler_that_is_killed_ends_the_run_in_words(tmp_path: Path):
             RunError, match=rf"The Dask scheduler {address} is gone.*What was committed is kept.*start the same command"
         ):
             next(receipts)
+
+
+class ResultThatIsLost:
+    """A future whose task has ended well, and whose scheduler dies before it is asked where the result lies."""
+
+    status = "finished"
+
+    def result(self) -> None:
+        raise CommClosedError(
+            "in <TCP (closed) ConnectionPool.gather>: ConnectionResetError: [Errno 104] Connection reset by peer"
+        )
+
+
+def test_a_scheduler_that_dies_before_it_gives_a_result_is_said_to_be_gone() -> None:
+    with pytest.raises(RunError, match=r"The Dask scheduler tcp://127\.0\.0\.1:8786 is gone.*start the same command"):
+        fan_out._result(ResultThatIsLost(), "a shard", "tcp://127.0.0.1:8786")

@@ -123,7 +123,7 @@ class DaskExecutor:
                     continue
                 if _was_lost(future) and not _connected(self.client):
                     raise _scheduler_gone(address)
-                receipt = _result(future, item)
+                receipt = _result(future, item, address)
                 future.release()
                 for more in _some(waiting, room.left(running)):
                     submit(more)
@@ -219,7 +219,9 @@ def _was_lost(future: Any) -> bool:
     )
 
 
-def _result(future: Any, item: object) -> Any:
+def _result(future: Any, item: object, address: str) -> Any:
+    from distributed.comm import CommClosedError
+
     if _was_lost(future):
         raise RunError(
             f"{item} was lost {INFRASTRUCTURE_RETRIES + 1} times with its worker, probably out of memory. Start the same command "
@@ -227,6 +229,8 @@ def _result(future: Any, item: object) -> Any:
         )
     try:
         return future.result()
+    except CommClosedError as error:  # it had ended well, and the scheduler died before it said where the result lies
+        raise _scheduler_gone(address) from error
     except (MemoryError, RuntimeError, OSError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in LACK_OF_MEMORY):
             raise

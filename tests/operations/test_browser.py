@@ -31,7 +31,7 @@ def page(deployed: Deployed) -> Iterator[Page]:
 def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed, place: Place, page: Page) -> None:
     server = in_stack.server
     page.goto(f"/deployments/deployment/{server.deployment('pipeline')['id']}/run")
-    expect(page.get_by_text("folder of images, glob, table of URIs")).to_be_visible()
+    expect(page.get_by_text("folder of images, glob, table of URIs")).to_be_visible(timeout=30_000)
     field(page, "Source").fill(place.source.uri)
     field(page, "Store").fill(place.store.uri)
     before = {run["id"] for run in server.runs_of("pipeline")}
@@ -41,9 +41,9 @@ def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed
     )
     page.goto(f"/runs/flow-run/{fresh[0]}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
-    expect(page.get_by_text("300 extracted of 300 images").first).to_be_visible()
+    expect(page.get_by_text("300 extracted of 300 images").first).to_be_visible(timeout=30_000)
     page.get_by_text("Artifacts", exact=True).first.click()
-    expect(page.get_by_text("Heads on the test split").first).to_be_visible()
+    expect(page.get_by_text("Heads on the test split").first).to_be_visible(timeout=30_000)
 
 
 def test_a_wrong_value_is_refused_in_the_form(in_stack: Deployed, page: Page) -> None:
@@ -54,7 +54,7 @@ def test_a_wrong_value_is_refused_in_the_form(in_stack: Deployed, page: Page) ->
     field(page, "Store").fill("s3://trunkline/nowhere-store")
     field(page, "Dataset (Optional)").fill("no spaces, please")
     page.get_by_role("button", name="Submit").click()
-    expect(page.get_by_text("does not match").first).to_be_visible()
+    expect(page.get_by_text("does not match").first).to_be_visible(timeout=30_000)
     assert len(server.runs_of("pipeline")) == before
 
 

@@ -37,7 +37,7 @@ class Death:
 
 DEATHS = [
     Death(("dask-worker-1",), survives=True),
-    Death(("dask-scheduler",), survives=True),
+    Death(("dask-worker-1", "dask-worker-2", "dask-scheduler"), survives=True),
     Death(("prefect-server",), survives=True, away_seconds=10.0),
     Death(("postgres",), survives=True, away_seconds=5.0),
     Death(("prefect-worker",), survives=False),
