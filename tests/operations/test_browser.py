@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.operations.conftest import Deployed, Place
-from tests.operations.server import until
+from tests.operations.server import Server, until
 
 CHROMIUM = "/usr/bin/chromium"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed")]
@@ -30,7 +30,7 @@ def page(deployed: Deployed) -> Iterator[Page]:
 
 def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed, place: Place, page: Page) -> None:
     server = in_stack.server
-    page.goto(f"/deployments/deployment/{server.deployment('pipeline')['id']}/run")
+    open_form(page, server)
     expect(page.get_by_text("folder of images, glob, table of URIs")).to_be_visible(timeout=30_000)
     field(page, "Source").fill(place.source.uri)
     field(page, "Store").fill(place.store.uri)
@@ -49,13 +49,19 @@ def test_the_form_is_filled_in_submitted_and_seen_to_complete(in_stack: Deployed
 def test_a_wrong_value_is_refused_in_the_form(in_stack: Deployed, page: Page) -> None:
     server = in_stack.server
     before = len(server.runs_of("pipeline"))
-    page.goto(f"/deployments/deployment/{server.deployment('pipeline')['id']}/run")
+    open_form(page, server)
     field(page, "Source").fill("s3://trunkline/nowhere")
     field(page, "Store").fill("s3://trunkline/nowhere-store")
     field(page, "Dataset (Optional)").fill("no spaces, please")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("does not match").first).to_be_visible(timeout=30_000)
     assert len(server.runs_of("pipeline")) == before
+
+
+def open_form(page: Page, server: Server) -> None:
+    """The form of `pipeline`, once it holds its defaults: what is filled in before is lost."""
+    page.goto(f"/deployments/deployment/{server.deployment('pipeline')['id']}/run")
+    expect(field(page, "Store")).to_have_value(re.compile("^s3://"), timeout=PATIENCE_MS)
 
 
 def field(page: Page, title: str) -> Locator:
