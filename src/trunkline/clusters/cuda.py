@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
-from trunkline.clusters.settings import adapt, for_few_long_tasks, quiet_dask
+from trunkline.clusters.settings import quiet_dask, started
 from trunkline.errors import ClusterError, SpecError
-from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE
 from trunkline.specs import ClusterSpec
 
 DEVICES = Path("/dev")
@@ -63,15 +61,4 @@ def cuda_cluster(spec: ClusterSpec) -> Any:
             f"cluster.kind cuda has one worker a GPU; {asked} were asked for, and this process sees {there} GPUs (CUDA_VISIBLE_DEVICES is "
             f"{visible}). Ask for fewer with cluster.workers, or use --cluster local, which computes on processors."
         )
-    first = spec.minimum or most
-    with for_few_long_tasks():
-        cluster = LocalCUDACluster(
-            n_workers=first,
-            threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        )
-    if spec.is_adaptive:
-        adapt(cluster, first, most)
-    return cluster
+    return started(LocalCUDACluster, spec, most)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
+
+from trunkline.fan_out import SHARDS_PER_WORKER_AT_ONCE
+from trunkline.specs import ClusterSpec
 
 GROW_WITHIN = "250ms"  # of work in flight, by which an adaptive cluster judges how many workers it needs
 
@@ -32,6 +36,22 @@ def quiet_dask() -> None:
     """Only Dask's warnings, unless the user says otherwise in Dask's own way."""
     if "DASK_LOGGING__DISTRIBUTED" not in os.environ:
         logging.getLogger("distributed").setLevel(logging.WARNING)
+
+
+def started(kind: Callable[..., Any], spec: ClusterSpec, most: int) -> Any:
+    """A cluster of this machine's own processes, on the loopback interface; one that follows the work begins with the fewest workers."""
+    first = spec.minimum or most
+    with for_few_long_tasks():
+        cluster = kind(
+            n_workers=first,
+            threads_per_worker=SHARDS_PER_WORKER_AT_ONCE,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        )
+    if spec.is_adaptive:
+        adapt(cluster, first, most)
+    return cluster
 
 
 def adapt(cluster: Any, minimum: int, maximum: int) -> None:
