@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.automations import OUR_RUNS, put
+
 NAME = "trunkline-alerts"
 STATES = ("Failed", "Crashed", "TimedOut")
 SUBJECT = "trunkline: {{ flow.name }} {{ flow_run.state.name }}: {{ flow_run.name }}"
@@ -25,17 +27,12 @@ def told_to(client: Any, url: str) -> str:
     url : an HTTP address that takes a POST of JSON, Slack's and Teams' webhooks included; or an address as Apprise writes it, such as
         mailtos://user:password@example.org.
     """
-    there = client.read_automations_by_name(NAME)
     if not url:
+        there = client.read_automations_by_name(NAME)
         how = "as they were set before" if there else "none; set TRUNKLINE_ALERT_URL to a webhook, and run this again"
         return f"Alerts: {how}"
     block = block_for(url)
-    made = block.save(NAME, overwrite=True)
-    automation = _automation(made)
-    if there:
-        client.update_automation(there[0].id, automation)
-    else:
-        client.create_automation(automation)
+    put(client, _automation(block.save(NAME, overwrite=True)))
     return f"Alerts: {type(block).__name__} at {urlsplit(url).hostname or urlsplit(url).scheme}"
 
 
@@ -66,12 +63,10 @@ def _automation(block_document_id: Any) -> Any:
         description="Tells of failed, crashed and timed out runs of trunkline's deployments, with a link to the log.",
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in STATES},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={"prefect.resource.id": "prefect.tag.trunkline", "prefect.resource.role": "tag"},
-            for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(0),
+            **OUR_RUNS,
         ),
         actions=[SendNotification(block_document_id=block_document_id, subject=SUBJECT, body=BODY)],
     )

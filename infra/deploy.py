@@ -1,12 +1,13 @@
-"""`make deploy`: work pool, queues, deployments and alerts on the Prefect server that PREFECT_API_URL names. Twice changes nothing.
+"""`make deploy`: work pool, queues, deployments and automations on the Prefect server that PREFECT_API_URL names. Twice changes nothing.
 
 Settings, all but the first optional: PREFECT_API_URL; TRUNKLINE_STORE and TRUNKLINE_SOURCE, the forms' defaults; TRUNKLINE_ALERT_URL, where
-failures are told.
+failures are told; TRUNKLINE_SILENT_SECONDS, after which a run that is not heard of is marked as Crashed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import yaml
 
 from infra import work_pool
 from infra.alerts import told_to
+from infra.unresponsive import HEARTBEAT_SECONDS, SILENT_SECONDS, crashed_when_silent
 
 ROOT = Path(__file__).parents[1]
 WAIT_SECONDS = 60.0
@@ -32,7 +34,7 @@ class DeployError(Exception):
 def main() -> None:
     """Do all of it; say each step."""
     try:
-        deploy(float(os.environ.get("TRUNKLINE_DEPLOY_WAIT", WAIT_SECONDS)))
+        deploy(_seconds("TRUNKLINE_DEPLOY_WAIT", WAIT_SECONDS, 0))
     except DeployError as error:
         sys.exit(f"Not deployed: {error}")
 
@@ -42,6 +44,7 @@ def deploy(wait_seconds: float) -> None:
     url = os.environ.get("PREFECT_API_URL", "")
     if not url:
         raise DeployError("PREFECT_API_URL is not set. It names the server, such as http://127.0.0.1:4200/api.")
+    silent = _seconds("TRUNKLINE_SILENT_SECONDS", SILENT_SECONDS, 3 * HEARTBEAT_SECONDS)
     _wait_for(url, wait_seconds)
     asyncio.run(_pool())
     from prefect.client.orchestration import get_client
@@ -49,6 +52,21 @@ def deploy(wait_seconds: float) -> None:
     with get_client(sync_client=True) as client:
         _deployments(client)
         _say(told_to(client, os.environ.get("TRUNKLINE_ALERT_URL", "")))
+        _say(crashed_when_silent(client, silent))
+
+
+def _seconds(name: str, default: float, least: float) -> float:
+    """A setting in seconds. Raises DeployError for what is none, or too little."""
+    said = os.environ.get(name) or str(default)
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not least <= seconds < math.inf:
+        raise DeployError(
+            f"{name} is {said!r}; it takes a number of seconds, {least:.0f} at least. Unset, it is {default:.0f}."
+        )
+    return seconds
 
 
 def prepared(said: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:

@@ -78,6 +78,14 @@ def test_without_an_address_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
         deploy(1.0)
 
 
+@pytest.mark.parametrize("said", ["soon", "60", "inf", "-1"])
+def test_a_wrong_number_of_seconds_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
+    monkeypatch.setenv("TRUNKLINE_SILENT_SECONDS", said)
+    with pytest.raises(DeployError, match=rf"TRUNKLINE_SILENT_SECONDS is '{said}'; .* 90 at least\. Unset, it is 300\."):
+        deploy(1.0)
+
+
 def run_deploy(environment: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "infra.deploy"]
     return subprocess.run(
@@ -121,7 +129,9 @@ def test_twice_changes_nothing(prefect_environment: dict[str, str]) -> None:  # 
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Work pool trunkline: nightly 1, default 5, backfill 10" in first.stdout
     assert "Deployment nightly: queue nightly, cron 0 2 * * * UTC" in first.stdout
+    assert "Silent runs: Crashed after 300 s without a heartbeat" in first.stdout
     before = on_the_server(prefect_environment)
+    assert "trunkline-unresponsive" in before[1]
     assert [(name, priority) for _, name, priority in before[2]].count(("backfill", 10)) == 1
     again = run_deploy(prefect_environment, **settings)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -27,11 +27,10 @@ class Deployed:
     stack: Stack
     server: Server
 
-    def command(self, *words: str) -> str:
-        """A command of this environment, which has to succeed; what it printed."""
-        done = subprocess.run(
-            words, cwd=ROOT, env=self.stack.processes_environment, capture_output=True, text=True, timeout=240
-        )
+    def command(self, *words: str, **more: str) -> str:
+        """A command of this environment and some more, which has to succeed; what it printed."""
+        environment = {**self.stack.processes_environment, **more}
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -55,7 +54,7 @@ class Place:
 def deployed(stack: Stack) -> Deployed:
     """Deployed once for all tests of a session."""
     found = Deployed(stack, Server(stack.environment["PREFECT_API_URL"]))
-    found.command(sys.executable, "-m", "infra.deploy")
+    found.command(sys.executable, "-m", "infra.deploy", TRUNKLINE_SILENT_SECONDS="90")
     return found
 
 

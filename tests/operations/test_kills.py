@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.operations.conftest import Deployed, Place
-from tests.operations.server import ENDED, until
+from tests.operations.server import until
 from trunkline.clusters import Cluster
 from trunkline.maintenance.verify import verify
 from trunkline.specs import ClusterSpec
@@ -72,7 +72,8 @@ def _resumed(deployed: Deployed, place: Place, run: str) -> dict[str, object]:
     again = deployed.server.completed(deployed.server.start("pipeline", spec=place.spec))
     reused = int(str(again["name"]).split(": ")[1].split(" ")[0].replace(",", ""))
     assert reused <= 1797 - before, "what was committed is not extracted again"
-    until(lambda: deployed.server.run(run), lambda now: now["state_type"] in (*ENDED, "RUNNING"), "the dead run's state")
+    dead = deployed.server.wait(run, "CRASHED")
+    assert "Nothing was heard of this run's process for 90 s" in dead["state"]["message"]
     return again
 
 

@@ -77,8 +77,11 @@ class _Bars:
         if step.stage not in self._tasks:
             self._tasks[step.stage] = self._bars.add_task(step.stage, unit=UNITS[step.stage], speed="", note="", total=None)
         task = self._tasks[step.stage]
+        drawn = next(each for each in self._bars.tasks if each.id == task)
+        if drawn.total is None and step.total is not None:
+            self._bars.reset(task, completed=step.done, total=step.total)  # what was done before is no speed of this work
         self._bars.update(task, completed=step.done, total=step.total, note=escape(step.note))
-        speed = next(each.speed for each in self._bars.tasks if each.id == task)
+        speed = drawn.speed
         if step.stage in RATED and speed:
             self._bars.update(task, speed=f"{speed:,.0f}/s")
 
@@ -86,12 +89,12 @@ class _Bars:
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._started: dict[str, tuple[float, int]] = {}
+        self._started: dict[tuple[str, bool], tuple[float, int]] = {}  # anew once the total is known
         self._last = 0.0
 
     def __call__(self, step: Step) -> None:
         now = time.monotonic()
-        since, before = self._started.setdefault(step.stage, (now, step.done))
+        since, before = self._started.setdefault((step.stage, step.total is None), (now, step.done))
         ended = step.total is not None and step.done >= step.total
         if not step.note and not ended and now - self._last < SECONDS_BETWEEN_LINES:
             return
