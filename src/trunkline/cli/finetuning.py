@@ -16,7 +16,7 @@ from trunkline.cli.app import Json, app, err, out
 from trunkline.cli.options import takes_spec
 from trunkline.errors import SpecError
 from trunkline.metrics.names import in_words
-from trunkline.specs import FinetuneSpec, RunSpec, content_of, validated
+from trunkline.specs import FinetuneSpec, RunSpec, content_of, run_command, validated
 from trunkline.stages import finetune as finetuning
 from trunkline.stages import scan as scanning
 from trunkline.wording import in_time
@@ -120,23 +120,22 @@ def _drawn(receipt: finetuning.FinetuneReceipt, spec: RunSpec) -> Group:
             if metrics
             else []
         ),
-        ("sha256", receipt.sha256),
         ("time", "it was there (cached)" if receipt.cached else in_time(receipt.seconds)),
     ]
-    places = f"backbone  {receipt.backbone}\nreport    {receipt.report}\nuse it    {_how_to_use_it(spec, receipt.backbone)}"
-    return Group(show.facts(receipt.name, rows), Text(places, no_wrap=True, overflow="ignore"))
+    unbroken = {
+        "backbone": receipt.backbone,
+        "sha256": receipt.sha256,
+        "report": receipt.report,
+        "use it": _how_to_use_it(spec, receipt.backbone),
+    }
+    lines = "\n".join(f"{name:8}  {said}" for name, said in unbroken.items())
+    return Group(show.facts(receipt.name, rows), Text(lines, no_wrap=True, overflow="ignore"))
 
 
 def _how_to_use_it(spec: RunSpec, backbone: str) -> str:
-    """The command that extracts with it. The file knows its size; the rest of the preparation is said again, as it was trained with it."""
-    words = ["trunkline run", f"--source {spec.source}", f"--store {spec.store}", f"--backbone {backbone}"]
-    if spec.dataset:
-        words.append(f"--dataset {spec.dataset}")
-    if spec.pooling != "avg":
-        words.append(f"--pooling {spec.pooling}")
-    for name, value in spec.preparation.model_dump(exclude_defaults=True, exclude={"size"}).items():
-        words.append(f"--{name}" if value is True else f"--{name} {value}")
-    return " ".join(words)
+    """The command that extracts with it. The file knows its weights and size; the rest of the preparation is as it was trained with it."""
+    own = {"weights": None, "layers": (), "preparation": spec.preparation.model_copy(update={"size": None})}
+    return run_command(spec.model_copy(update={"backbone": backbone, **own}))
 
 
 @app.command(help="Adapt a backbone to your classes: a new head first, then its last layers. Every stage takes the result.")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from trunkline.probing.ranking import CutScore, NetworkScore, front, recommended
-from trunkline.specs import RunSpec
+from trunkline.specs import RunSpec, run_command
 
 NAMED = 5
-SAID = ("source_kind", "labels", "weights", "runtime")  # of a spec, options of the same name
 
 
 @dataclass(frozen=True)
@@ -85,19 +83,10 @@ def _sayable(value: Any) -> Any:
 
 def command_for(spec: RunSpec, cut: CutScore, own_size: int) -> str:
     """The run that cuts there, to copy. `own_size` is the backbone's own."""
-    words = ["trunkline", "run", "--source", spec.source, "--store", spec.store]
-    default = type(spec).model_fields
-    for name in SAID:
-        if (value := getattr(spec, name)) != default[name].default:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    for column, value in spec.columns.model_dump(exclude_none=True).items():
-        words += [f"--{column}-column", value]
-    words += ["--backbone", cut.backbone]
-    words += [] if cut.is_default else ["--layer", cut.layer]
-    words += [] if cut.size == own_size else ["--size", str(cut.size)]
-    words += [] if cut.pooling == "avg" else ["--pooling", cut.pooling]
-    said = spec.preparation.model_dump(exclude_defaults=True)
-    for name, value in said.items():
-        if name != "size":
-            words += ["--antialias"] if value is True else [f"--{name}", str(value)]
-    return shlex.join(words)
+    changed = {
+        "backbone": cut.backbone,
+        "layers": () if cut.is_default else (cut.layer,),
+        "pooling": cut.pooling,
+        "preparation": spec.preparation.model_copy(update={"size": cut.size}),
+    }
+    return run_command(spec.model_copy(update=changed), own_size)

@@ -3,6 +3,7 @@
 from trunkline.specs.backfill import BackfillSpec, RecipeSpec
 from trunkline.specs.base import Digest, Name, Spec, digest_of
 from trunkline.specs.cluster import ClusterSpec, KubernetesSpec, TlsSpec
+from trunkline.specs.command import run_command
 from trunkline.specs.filter import SelectSpec
 from trunkline.specs.finetune import AugmentationSpec, FinetuneSpec
 from trunkline.specs.form import Form
@@ -66,5 +67,6 @@ __all__ = [
     "content_of",
     "digest_of",
     "load_yaml",
+    "run_command",
     "validated",
 ]
