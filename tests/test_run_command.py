@@ -19,7 +19,7 @@ def test_a_plain_run_says_no_more_than_it_must() -> None:
 def test_every_layer_and_a_size_of_its_own_are_said() -> None:
     asked = spec(layers=["conv4_block6_out", "avg_pool"], preparation={"size": 160}, dataset="photos")
     assert shlex.split(run_command(asked, own_size=224))[6:] == (
-        "--dataset photos --backbone resnet50 --layer conv4_block6_out --layer avg_pool --size 160".split()
+        ["--dataset", "photos", "--backbone", "resnet50", "--layer", "conv4_block6_out", "--layer", "avg_pool", "--size", "160"]
     )
     assert "--size" not in run_command(asked, own_size=160)
 

@@ -24,6 +24,19 @@ def test_nothing_is_said_of_what_is_usual():
     assert warnings_of([DEFAULT], [], COLOUR, np.zeros(10, int)) == []
 
 
+def test_images_that_every_cut_tells_apart_say_so():
+    easy = [replace(DEFAULT, f1=1.0), replace(DEFAULT, f1=0.995), replace(DEFAULT, f1=0.9)]
+    (said,) = warnings_of(easy, [], COLOUR, SIZE)
+    assert said.startswith("Too easy to tell: 2 of 3 cuts reach a macro-F1 of 0.99 or more")
+    assert warnings_of(easy[1:], [], COLOUR, SIZE) == []
+    assert warnings_of(easy[:1], [], COLOUR, SIZE) == []
+
+
+def test_sizes_that_were_compared_are_not_proposed():
+    (said,) = warnings_of([DEFAULT, replace(DEFAULT, size=96)], [], COLOUR, np.full(10, 32))
+    assert said.endswith("the networks take 96 to 224, so most of what they see is interpolated.")
+
+
 @pytest.mark.parametrize(
     ("changes", "sign"),
     [

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trunkline.probing.ranking import CutScore, NetworkScore
 
+PERFECT = 0.99  # macro-F1: beyond, cuts differ by less than chance
 ZERO_IN = 0.99  # of the images: a feature that is zero in so many tells nothing of a class
 MANY_GREY = 0.5  # of the images: below, a few black-and-white photos are what ImageNet has too
 ENLARGED = 2.0  # times: beyond, the network sees more invented pixels than real ones, and a smaller input may lose nothing
@@ -22,7 +23,18 @@ def warnings_of(
     cuts: Sequence[CutScore], networks: Sequence[NetworkScore], grey: NDArray[np.bool_], sides: NDArray[np.int64]
 ) -> list[str]:
     """What to say of these images, in sentences; nothing where all is as usual."""
-    return [*_of_images(cuts, grey, sides), *_of_features(cuts), *_of_predictions(networks)]
+    return [*_of_scores(cuts), *_of_images(cuts, grey, sides), *_of_features(cuts), *_of_predictions(networks)]
+
+
+def _of_scores(cuts: Sequence[CutScore]) -> list[str]:
+    perfect = sum(cut.f1 >= PERFECT for cut in cuts)
+    if perfect <= len(cuts) / 2 or len(cuts) == 1:
+        return []
+    return [
+        f"Too easy to tell: {perfect:,} of {len(cuts):,} cuts reach a macro-F1 of {PERFECT} or more, so the order is one of speed. Either "
+        "something simple such as colour tells the classes apart, or the images are nearly copies of each other, such as frames of one "
+        "film, and each fold is tested on what it learned. Compare on images taken elsewhere; without them, take the default cut."
+    ]
 
 
 def _of_images(cuts: Sequence[CutScore], grey: NDArray[np.bool_], sides: NDArray[np.int64]) -> list[str]:
@@ -36,13 +48,21 @@ def _of_images(cuts: Sequence[CutScore], grey: NDArray[np.bool_], sides: NDArray
     side = float(np.median(known)) if len(known) else math.inf
     large = sorted({cut.size for cut in cuts if cut.size > ENLARGED * side})
     if large:
-        sizes = " and ".join(f"{size}" for size in large)
-        smaller = max(32, 32 * round(large[0] / 2 / 32))
+        of = f"{large[0]}" if len(large) == 1 else f"{large[0]} to {large[-1]}"
         found.append(
-            f"Small images: the median shorter side is {side:.0f} pixels, and the networks take {sizes}, so most of what they see is "
-            f"interpolated. Another size may be faster at no loss: compare {next(c.backbone for c in cuts)}@{smaller} too."
+            f"Small images: the median shorter side is {side:.0f} pixels, and the networks take {of}, so most of what they see is "
+            f"interpolated.{_another_size(cuts)}"
         )
     return found
+
+
+def _another_size(cuts: Sequence[CutScore]) -> str:
+    """A size to compare as well, where the best network was looked at in one size alone."""
+    best = cuts[0]
+    if len({cut.size for cut in cuts if cut.backbone == best.backbone}) > 1:
+        return ""
+    half = max(32, 32 * round(best.size / 2 / 32))
+    return f" A smaller input is faster, and may do as well: compare {best.backbone}@{half} too."
 
 
 def _of_features(cuts: Sequence[CutScore]) -> list[str]:
