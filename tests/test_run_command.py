@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from types import SimpleNamespace
 
-from trunkline.cli.finetuning import _how_to_use_it
 from trunkline.specs import RunSpec, run_command
+from trunkline.stages.finetune import with_the_result
 
 
 def spec(**said: object) -> RunSpec:
@@ -26,7 +27,8 @@ def test_every_layer_and_a_size_of_its_own_are_said() -> None:
 
 def test_after_fine_tuning_weights_layers_and_size_are_those_of_the_file() -> None:
     asked = spec(weights="resnet50.h5", layers=["avg_pool"], labels="none", preparation={"size": 128, "fit": "pad"})
-    assert shlex.split(_how_to_use_it(asked, "my store/backbone.keras")) == [
+    receipt = SimpleNamespace(backbone="my store/backbone.keras")
+    assert shlex.split(run_command(with_the_result(asked, receipt))) == [  # type: ignore[arg-type]
         *("trunkline", "run", "--source", "my photos/", "--store", "features/", "--labels", "none"),
         *("--backbone", "my store/backbone.keras", "--fit", "pad"),
     ]

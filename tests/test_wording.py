@@ -25,3 +25,4 @@ def test_two_units_at_most(seconds: float, said: str):
 @pytest.mark.parametrize(("count", "said"), [(0, "0 orphans"), (1, "1 orphan"), (2, "2 orphans"), (12_345, "12,345 orphans")])
 def test_one_of_a_kind(count: int, said: str):
     assert counted(count, "orphan") == said
+    assert counted(count, "batch", "batches") == said.replace("orphans", "batches").replace("orphan", "batch")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def counted(count: int, noun: str) -> str:
-    """A count and what it counts: `1 object`, `2,000 objects`; for nouns that take an s."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def counted(count: int, noun: str, several: str = "") -> str:
+    """A count and what it counts: `1 object`, `2,000 objects`; `several` for nouns that take more than an s."""
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
 def in_bytes(count: float) -> str:

@@ -130,6 +130,9 @@ def test_every_stage_takes_the_result(cli: Cli, tmp_path: Path, digits_folder: P
     assert cli("predict", ran.json["feature_set"], "--head", "softmax", "--json").json["rows"] == 100
     assert cli("backbones", made["backbone"], "--json").json["cut"] == "pool"
     assert cli("gc", tmp_path / "store", "--json").json["unknown"] == []
+    seen = cli("look", "row:0", "--store", tmp_path / "store", "--out", tmp_path / "look.png", "--json")
+    assert seen.code == 0, seen.said
+    assert seen.json["evidence"] == "class activation"
     again = cli(*words(tmp_path, made["backbone"], "--name", "mine-again"))  # a fine-tuned one is a backbone like others
     assert again.code == 0, again.said
     assert again.json["sha256"] != made["sha256"]

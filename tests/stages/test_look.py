@@ -82,7 +82,7 @@ def test_a_store_of_ones_own_network(network: Path, digits_folder: Path, tmp_pat
     features = open_features(spec.store)
     image = str(images / features.snapshot.ids(features.rows()[:1])[0].as_py())
     with pytest.raises(
-        BackboneError, match=r"are of your own network net\.onnx, whose file no store holds\. Give it with --backbone"
+        BackboneError, match=r"are of your own network net\.onnx, whose file the store does not hold\. Give it with --backbone"
     ):
         look(image, str(tmp_path / "a.png"), store=spec.store)
     plain = look(image, str(tmp_path / "a.png"), store=spec.store, backbone=str(network))

@@ -26,7 +26,7 @@ from trunkline.stages import run as running
 from trunkline.stages import scan as scanning
 from trunkline.stages import select as selecting
 from trunkline.stages import status as inspection
-from trunkline.wording import in_bytes
+from trunkline.wording import counted, in_bytes
 
 EXAMPLES = """
 [bold]From a folder of images to features, heads and a report:[/bold]
@@ -181,7 +181,8 @@ def audit(
 
 
 def _status_facts(dataset: dict[str, Any], features: dict[str, Any] | None) -> list[tuple[str, object]]:
-    scanned = [("source", dataset["source"]), ("images", f"{dataset['images']:,} in {dataset['batches']} batches")]
+    images = f"{dataset['images']:,} in {counted(dataset['batches'], 'batch', 'batches')}"
+    scanned = [("source", dataset["source"]), ("images", images)]
     if features is None:
         return [*scanned, ("features", "none yet; `trunkline extract` makes them")]
     return [

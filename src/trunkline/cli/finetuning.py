@@ -126,16 +126,10 @@ def _drawn(receipt: finetuning.FinetuneReceipt, spec: RunSpec) -> Group:
         "backbone": receipt.backbone,
         "sha256": receipt.sha256,
         "report": receipt.report,
-        "use it": _how_to_use_it(spec, receipt.backbone),
+        "use it": run_command(finetuning.with_the_result(spec, receipt)),
     }
     lines = "\n".join(f"{name:8}  {said}" for name, said in unbroken.items())
     return Group(show.facts(receipt.name, rows), Text(lines, no_wrap=True, overflow="ignore"))
-
-
-def _how_to_use_it(spec: RunSpec, backbone: str) -> str:
-    """The command that extracts with it. The file knows its weights and size; the rest of the preparation is as it was trained with it."""
-    own = {"weights": None, "layers": (), "preparation": spec.preparation.model_copy(update={"size": None})}
-    return run_command(spec.model_copy(update={"backbone": backbone, **own}))
 
 
 @app.command(help="Adapt a backbone to your classes: a new head first, then its last layers. Every stage takes the result.")

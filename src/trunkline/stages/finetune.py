@@ -13,6 +13,7 @@ from trunkline.backbones.resolution import cuts, order_of
 from trunkline.errors import BackboneError, CorruptStore, DataError, StorageError, StoreError, did_you_mean
 from trunkline.finetuning import result
 from trunkline.finetuning.data import Images, images_of
+from trunkline.finetuning.finished import FOLDER
 from trunkline.finetuning.job import Job
 from trunkline.finetuning.process import trained_elsewhere
 from trunkline.finetuning.unfreezing import unfrozen
@@ -161,7 +162,7 @@ def _job(spec: RunSpec, tune: FinetuneSpec, store: FeatureStore, order: Order, l
         tune=tune,
         unfrozen=layers,
         images=images,
-        place=store.root / f"finetuned/{folder}",
+        place=store.root / f"{FOLDER}/{folder}",
         head_key=digest_of([origin, head]),
         key=key,
         most_bad=spec.max_bad_fraction,

@@ -14,6 +14,7 @@ from trunkline.backbones.compilation import Order
 from trunkline.backbones.resolution import described, order_of
 from trunkline.errors import BackboneError, SpecError
 from trunkline.exporting.placing import placed, refuse_wrong_place
+from trunkline.finetuning.finished import finished_with
 from trunkline.heads.opening import OpenHead, fitted_in
 from trunkline.locations import Location
 from trunkline.looking import drawing, heat
@@ -150,11 +151,7 @@ def _order(
             f"--{next(iter(preparation))} is fixed by the features in {features.uri}. Leave it out, or leave out --store."
         )
     recipe = features.recipe
-    if backbone is None and own.is_own(recipe.backbone):
-        raise BackboneError(
-            f"The features in {features.uri} are of your own network {recipe.backbone}, whose file no store holds. Give it with --backbone."
-        )
-    name = backbone or recipe.backbone
+    name = backbone or (_own_file(features) if own.is_own(recipe.backbone) else recipe.backbone)
     if weights is None and not own.is_own(name) and described(name, "random")[1].digest == recipe.weights:
         weights = "random"
     order = order_of(
@@ -166,6 +163,18 @@ def _order(
             f"{order.recipe.backbone} with {order.recipe.weights}: its maps would be others. Give that backbone, or leave out --store."
         )
     return order
+
+
+def _own_file(features: Features) -> str:
+    """The file of one's own network that the features are of, where it was fine-tuned in this store."""
+    recipe = features.recipe
+    place = finished_with(Location(features.uri.rsplit("/", 3)[0]), recipe.weights)
+    if place is None:
+        raise BackboneError(
+            f"The features in {features.uri} are of your own network {recipe.backbone}, whose file the store does not hold. Give it with "
+            "--backbone."
+        )
+    return place.uri
 
 
 def _explained(features: Features, head: OpenHead, image: Asked, pixels: NDArray[Any]) -> Explanation:
