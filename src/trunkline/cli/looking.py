@@ -108,7 +108,7 @@ def similar(
             overwrite=overwrite,
             progress=progress,
         )
-    rows = [(f"{each.distance:.4g}", each.row, each.label or "", each.id) for each in found.nearest[:SHOWN]]
+    rows = [(f"{each.distance:#.4g}", each.row, each.label or "", each.id) for each in found.nearest[:SHOWN]]
     unreadable = sum(bool(each.unreadable) for each in found.nearest)
     facts = [
         ("image", found.image + (f", row {found.row:,}" if found.row is not None else "")),

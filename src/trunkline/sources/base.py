@@ -11,7 +11,7 @@ from trunkline.locations import Location
 from trunkline.sources.layout import Layout
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-ADVICE = "Check the path given as --source (or `source:` in the spec), and that the disk or bucket is mounted."
+ADVICE = "Check the path given as --source (`source:` in a spec; --images of predict), and that the disk or bucket is mounted."
 
 
 class Listed(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from trunkline.errors import SourceError
 from trunkline.locations import Location
@@ -31,7 +32,7 @@ class Files:
     def is_one(self) -> bool:
         return not is_glob(self.root.uri) and suffix_of(self.root.name) in self.suffixes
 
-    @property
+    @cached_property
     def base(self) -> Location:
         """The folder that names are relative to; a single file's own."""
         if is_glob(self.root.uri):

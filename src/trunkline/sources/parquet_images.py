@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ class BytesSource:
     def is_local(self) -> bool:
         return self.root.is_local
 
-    @property
+    @cached_property
     def _files(self) -> Files:
         return Files(self.root, PARQUET)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -46,7 +47,7 @@ class TableSource:
         """The URIs may lead anywhere, and many threads do no harm on a disk."""
         return False
 
-    @property
+    @cached_property
     def _files(self) -> Files:
         return Files(self.root, CSV | PARQUET)
 
@@ -109,7 +110,7 @@ class TableSource:
             names = table.schema().names
             columns = resolved(self.columns, ("uri",), ("id", "label", "split", "version", "size"), names, table.place)
             for number, row in enumerate(table.rows(columns), 1):
-                image, place = self._checked(row, table.place, number)
+                image, place = self._checked(row, table.place, number, first[0] if first else "")
                 first = first or (place.scheme, f"row {number:,} of {table.place}")
                 if place.scheme != first[0]:
                     raise SourceError(
@@ -118,7 +119,8 @@ class TableSource:
                     )
                 yield image, place
 
-    def _checked(self, row: Row, table: Location, number: int) -> tuple[Listed, Location]:
+    def _checked(self, row: Row, table: Location, number: int, known: str) -> tuple[Listed, Location]:
+        """`known` is a scheme that was reached before."""
         where = f"Row {number:,} of {table}"
         uri = row["uri"]
         if not uri or not uri.strip():
@@ -127,7 +129,8 @@ class TableSource:
             refuse_secret(uri, where)
         try:
             place = self._place(uri)
-            filesystem(place.scheme)
+            if place.scheme != known:
+                filesystem(place.scheme)
         except StoreError as error:
             raise SourceError(f"{where} cannot be used. {error} Its URI is {without_secret(uri)!r}.") from error
         image_id, version, size = id_of(row.get("id", uri), where), row.get("version", "-"), row.get("size", "0")

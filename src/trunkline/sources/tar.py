@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from trunkline.errors import SourceError, StorageUnreachable, UnreadableImage
@@ -34,7 +35,7 @@ class TarSource:
     def is_local(self) -> bool:
         return self.root.is_local
 
-    @property
+    @cached_property
     def _files(self) -> Files:
         return Files(self.root, TAR)
 
