@@ -114,7 +114,7 @@ def test_no_speed_is_told_where_the_clock_went_back(
     assert receipt.images_per_second is None
 
 
-@pytest.mark.parametrize("format_", ["zarr", "hdf5"])
+@pytest.mark.parametrize("format_", ["zarr", pytest.param("hdf5", marks=pytest.mark.slow)])
 def test_two_runs_are_started_together(images: Path, store: Path, tmp_path: Path, finished_store: Path, format_: str):
     """One waits for the other; both end well, and each row was done once."""
     spec = spec_for(images, store, format=format_)

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks import reading
 
 
+@pytest.mark.slow
 def test_it_measures_every_way_beside_plain_zarr(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert (
         reading.main(["--rows", "200", "--dim", "8", "--rows-per-shard", "64", "--repeats", "1", "--work", str(tmp_path)]) == 0

@@ -18,6 +18,7 @@ from trunkline.stages import mistakes
 
 FAST = ("--cluster", "inline", "--head", "softmax", "--dataset", "photos")
 REMOTE = ("folder", "csv", "tar")
+FILES = ("csv", "tar")  # tests/sources reads them from a bucket as well, faster
 Looked = tuple[bytes | None, Any]  # a thumbnail, and what the network sees
 
 
@@ -43,7 +44,12 @@ def by_name(features: Features, made: Made) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "place"), [*((kind, "local") for kind in KINDS), *((kind, "s3") for kind in REMOTE)], indirect=["place"]
+    ("kind", "place"),
+    [
+        *((kind, "local") for kind in KINDS),
+        *(pytest.param(kind, "s3", marks=[pytest.mark.slow] if kind in FILES else []) for kind in REMOTE),
+    ],
+    indirect=["place"],
 )
 def test_a_source_from_one_end_to_the_other(
     kind: str,

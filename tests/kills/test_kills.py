@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, source: Path, compiled
     [
         ("zarr", [Aim("driver", "extract", 1)]),
         ("hdf5", [Aim("worker", "extract", begun=1), Aim("worker", "fit")]),
-        ("zarr", [Aim("scheduler", "extract", 1)]),
+        pytest.param("zarr", [Aim("scheduler", "extract", 1)], marks=pytest.mark.slow),
     ],
 )
 def test_a_few_kills(kind: str, some: list[Aim], tmp_path: Path, source: Path, compiled_lite0: Path, undisturbed: Undisturbed):
