@@ -5,6 +5,9 @@ from __future__ import annotations
 from trunkline.backbones.backbone import Layer
 from trunkline.backbones.compilation import Cuts
 from trunkline.probing.cuts import MOST_CUTS, classifier, sensible
+from trunkline.probing.entries import Entry
+from trunkline.probing.networks import laid
+from trunkline.specs import RunSpec
 
 WIDTH = {"Dense": (1000,), "GlobalAveragePooling2D": (64,), "Flatten": (9_000,)}
 
@@ -95,3 +98,10 @@ def test_too_wide_layers_are_left_out_but_for_the_default_cut():
 def test_the_classifier_is_the_last_layer_where_it_has_the_classes():
     assert classifier(network("avg_pool", *END), 1000) == "predictions"
     assert classifier(network("avg_pool", *END), 10) is None
+
+
+def test_layers_that_are_asked_for_are_compared_in_the_network_s_order():
+    spec = RunSpec.model_validate({"source": "a/", "store": "b/", "layers": ["avg_pool", "block10_add"]})
+    where = laid(Entry.of("efficientnet-lite0", spec), spec)
+    assert where.layers == ("block10_add", "avg_pool")
+    assert where.classifier is not None

@@ -23,7 +23,7 @@ from trunkline.locations import Location
 from trunkline.probing.gathering import gather
 from trunkline.probing.measuring import PIECE, Piece, Prepared, ProbeJob, see
 from trunkline.probing.signs import warnings_of
-from trunkline.probing.speed import forward_speeds, speeds_of
+from trunkline.probing.speed import forward_speeds, no_slower_than_later, speeds_of
 from trunkline.progress import Step, silent
 from trunkline.sources import Listed, source_of
 from trunkline.specs import RunSpec
@@ -125,3 +125,8 @@ def test_a_network_is_timed_at_its_cuts(folder: Path, network: Prepared):
     assert found.keys() == {"avg_pool"}
     assert found["avg_pool"] > 0
     assert speeds_of(job_of(folder, network)[0], 0).keys() == {"avg_pool"}
+
+
+def test_a_cut_that_was_disturbed_is_no_slower_than_a_later_one():
+    found = no_slower_than_later({"stem": 900.0, "block1": 70.0, "block2": 120.0, "pool": 100.0})
+    assert list(found.items()) == [("stem", 900.0), ("block1", 120.0), ("block2", 120.0), ("pool", 100.0)]

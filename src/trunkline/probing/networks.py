@@ -21,7 +21,7 @@ class Laid:
     Parameters
     ----------
     spec : of a run with all layers that are needed, those of `layers` and the classifier.
-    layers : that are compared, in order; `default` is the one a run cuts at.
+    layers : that are compared, in the network's order; `default` is the one a run cuts at.
     classifier : the layer of the network's own classes; None without pre-trained ones.
     own_size : side of the input that the backbone has by default.
     """
@@ -45,7 +45,8 @@ def laid(entry: Entry, spec: RunSpec) -> Laid:
     network = found(entry, spec)
     known = cuts(network)
     asked = spec.layers or tuple(sensible(known, entry.pooling))
-    layers = order_of(entry.spec(spec, asked)).recipe.layers
+    place = {layer.name: number for number, layer in enumerate(known.layers)}  # an unknown layer is refused when it is compiled
+    layers = tuple(sorted(order_of(entry.spec(spec, asked)).recipe.layers, key=lambda name: place.get(name, len(place))))
     own = classifier(known, IMAGENET_CLASSES) if spec.weights != RANDOM and network.backbone.family != "own" else None
     every = layers if own is None or own in layers else (*layers, own)
     return Laid(entry, entry.spec(spec, every), layers, known.cut, own, network.backbone.size)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from trunkline import runtimes
 from trunkline.backbones.golden import golden_pixels
@@ -16,7 +17,11 @@ FEWEST = 3  # batches at least, after one to warm up
 def forward_speeds(network: Prepared, threads: int, layers: Sequence[str]) -> dict[str, float]:
     """Layer → images a second of the forward pass alone, one cut after another on `threads` cores.
 
-    Of the fastest batch: other work on the machine only slows, and not every cut alike.
+    Of the fastest batch, and at least as many as of any later cut, which holds the earlier one: other work on the machine only slows.
+
+    Parameters
+    ----------
+    layers : in the network's order.
     """
     pixels = golden_pixels(network.backbone.size, network.backbone.batch)[: network.backbone.batch].astype(
         network.backbone.pixels
@@ -31,7 +36,13 @@ def forward_speeds(network: Prepared, threads: int, layers: Sequence[str]) -> di
             runtime.run(pixels)
             seconds.append(time.perf_counter() - started)
         found[layer] = len(pixels) / min(seconds)
-    return found
+    return no_slower_than_later(found)
+
+
+def no_slower_than_later(speeds: Mapping[str, float]) -> dict[str, float]:
+    """Each the largest of its own and all that come after it."""
+    backwards = itertools.accumulate(list(speeds.values())[::-1], max)
+    return dict(zip(speeds, list(backwards)[::-1], strict=True))
 
 
 def speeds_of(job: ProbeJob, number: int) -> dict[str, float]:
