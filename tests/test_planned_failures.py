@@ -181,6 +181,7 @@ def resumes(runs: Runs, done: set[str], undisturbed: np.ndarray) -> None:
     assert_as_if_nothing_had_happened(runs, summary, undisturbed)
 
 
+@pytest.mark.slow
 def test_killed_after_a_commit(tmp_path: Path, digits_folder: Path, compiled_lite0: Path, undisturbed: np.ndarray):
     runs = Runs(empty_store(tmp_path / "store", compiled_lite0), digits_folder)
     resumes(runs, killed_after(runs, 1), undisturbed)

@@ -93,6 +93,7 @@ def assert_counted(summary: Mapping[str, Any], rows: int = IMAGES) -> None:
     assert (summary["rows"], summary["ok"], summary["quarantined"], summary["pending"]) == (rows, rows, 0, 0)
 
 
+@pytest.mark.slow
 def test_the_clock_jumps_a_day_forth_and_two_back(images: Path, store: Path, tmp_path: Path, finished_store: Path):
     """In driver and workers, while they run."""
     (tmp_path / "clock").mkdir()

@@ -70,6 +70,7 @@ def test_rows_of_a_range(cli: Cli, store: Path):
     assert ended.json["rows"] == 10
 
 
+@pytest.mark.slow
 def test_a_predictor_as_json_and_its_table(cli: Cli, store: Path, tmp_path: Path):
     place = tmp_path / "predictor"
     ended = cli("export", store, place, "--predictor", "--head", DIGEST)

@@ -96,6 +96,7 @@ def test_dense_layers_come_after_it(whole: Any, tmp_path: Path):
     assert [layer.name for layer in model.layers[-2:]] == ["head_1", "probabilities"]
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_not_known_ends_the_other_process_with_words(tensorflow: ModuleType, tmp_path: Path):
     assert tensorflow
     keras = importlib.import_module("keras")

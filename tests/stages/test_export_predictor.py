@@ -157,6 +157,7 @@ def test_other_precisions_are_refused(made: Path):
         exporting._refuse_other_precisions(recipe.model_copy(update={"precision": "bf16"}))
 
 
+@pytest.mark.slow
 def test_a_prepare_script_that_fails_ends_the_export(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     broken = tmp_path / "package" / "making.py"
     broken.parent.mkdir()
