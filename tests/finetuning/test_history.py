@@ -45,6 +45,12 @@ def test_a_loss_far_above_its_start_stops_the_fit():
         [check(1, 50.0) for _ in range(20)]
 
 
+def test_so_does_one_that_explodes_in_the_first_steps_of_few():
+    check = DivergenceCheck("layers", 900.0, math.log(6))
+    with pytest.raises(DataError, match=r"diverged in epoch 1 .* its loss rose to 1e\+03, and it began at 2 or below"):
+        [check(1 + step // 4, loss) for step, loss in enumerate([2.0, 1e3, 1e5, 3e5, 9e5, 9e6, 9e6])]
+
+
 def test_a_single_bad_step_does_not():
     check = DivergenceCheck("layers", 1.0, math.log(10))
     for step in range(100):

@@ -197,9 +197,9 @@ def test_images_of_which_some_cannot_be_read_and_test_images_seen_in_training(sm
     assert lineage["images"]["unreadable"] == {"empty": 1}
     assert lineage["images"]["left_out"] == 1
     assert lineage["metrics"]["rows"] == lineage["images"]["test"] - 1
-    assert [note.split(";")[0] for note in lineage["notes"]][-2:] == [
-        "1 images cannot be read",
-        "1 test images have the bytes of a training image",
+    assert lineage["notes"][-2:] == [
+        "Left out: 1 image that cannot be read.",
+        "Left out of the metrics: 1 test image with the bytes of a training image.",
     ]
 
 

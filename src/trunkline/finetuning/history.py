@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,8 @@ Phase = Literal["head", "layers"]
 PHASES: dict[Phase, str] = {"head": "the new head", "layers": "the last layers"}
 RATES: dict[Phase, str] = {"head": "head-rate", "layers": "rate"}
 
-WINDOW = 20  # steps whose mean loss is looked at
-TOO_FAR = 3.0  # times the loss at the start, or that of a guess
+WINDOW, FEWEST = 20, 3  # last steps whose median loss is looked at; so many at least
+TOO_FAR = 3.0  # times the loss of the first step, or that of a guess
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,19 @@ class DivergenceCheck:
     rate: float
     guess: float
     kept: str = ""
-    _first: list[float] = field(default_factory=list)
+    _start: float | None = None
     _last: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def __call__(self, epoch: int, loss: float) -> None:
         """Raises DataError where the loss is no number, or far above where it started."""
         if not math.isfinite(loss):
             raise self._diverged(epoch, "is no number any more")
-        if len(self._first) < WINDOW:
-            self._first.append(loss)
+        if self._start is None:
+            self._start = max(loss, self.guess)
         self._last.append(loss)
-        start, now = max(sum(self._first) / len(self._first), self.guess), sum(self._last) / len(self._last)
-        if len(self._last) == WINDOW and now > TOO_FAR * start:
-            raise self._diverged(epoch, f"rose to {now:.3g}, and it began below {start:.3g}")
+        now = statistics.median(self._last)
+        if len(self._last) >= FEWEST and now > TOO_FAR * self._start:
+            raise self._diverged(epoch, f"rose to {now:.3g}, and it began at {self._start:.3g} or below")
 
     def _diverged(self, epoch: int, how: str) -> DataError:
         option = RATES[self.phase]

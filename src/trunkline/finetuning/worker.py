@@ -23,6 +23,7 @@ from trunkline.finetuning.pixels import Decoded, decoded, scratch
 from trunkline.finetuning.training import Training
 from trunkline.progress import Progress, Step
 from trunkline.report.finetuning import render
+from trunkline.wording import counted
 
 PAGE = "report.html"
 SECONDS_BETWEEN_STEPS = 0.5
@@ -74,9 +75,9 @@ def _mixed(job: Job) -> bool:
 def _notes(images: Decoded, test: result.Tested) -> list[str]:
     notes = []
     if images.bad:
-        notes.append(f"{len(images.bad)} images cannot be read; they were left out.")
+        notes.append(f"Left out: {counted(len(images.bad), 'image')} that cannot be read.")
     if test.left_out:
-        notes.append(f"{test.left_out} test images have the bytes of a training image; they are left out of the metrics.")
+        notes.append(f"Left out of the metrics: {counted(test.left_out, 'test image')} with the bytes of a training image.")
     if test.metrics is None:
         notes.append("The test split has no image left, so there are no figures but those of the validation images.")
     return notes
