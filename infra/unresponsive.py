@@ -27,7 +27,7 @@ def crashed_when_silent(client: Any, seconds: float = SILENT_SECONDS) -> str:
 
 
 def automation(seconds: float) -> Any:
-    """After a heartbeat another one, or any change of state, has to follow within this time."""
+    """After a heartbeat another one, or any change of state, has to follow within this time; and after Pending the run has to begin."""
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -36,7 +36,7 @@ def automation(seconds: float) -> Any:
         name=NAME,
         description="Marks runs of trunkline's deployments as Crashed when their process is not heard of any more.",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"},
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,
             threshold=1,

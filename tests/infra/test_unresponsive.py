@@ -23,6 +23,9 @@ def test_a_server_may_be_away_for_as_long_as_a_runs_client_asks_again() -> None:
 def test_only_our_runs_become_crashed_and_only_in_silence() -> None:
     made = automation(120)
     assert made.trigger.within == timedelta(seconds=120)
+    assert made.trigger.after == {"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"}, (
+        "not Running: others send no heartbeat"
+    )
     assert made.trigger.match_related.root == {"prefect.resource.id": "prefect.tag.trunkline", "prefect.resource.role": "tag"}
     (action,) = made.actions
     assert action.state == "CRASHED"

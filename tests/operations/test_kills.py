@@ -66,6 +66,17 @@ def test_a_run_outlives_what_can_be_outlived_and_is_resumed_otherwise(in_stack: 
     sys.stdout.write(f"| {death} | {committed} of 1,797 committed | {ended['name']} | {time.monotonic() - killed_at:.0f} s |\n")
 
 
+def test_a_run_whose_process_never_began_is_marked_crashed(in_stack: Deployed, place: Place) -> None:
+    server, stack = in_stack.server, in_stack.stack
+    stack.kill("prefect-worker")
+    try:
+        run = server.start("verify", store=place.store.uri)
+        server.set_state(run, "PENDING", "Pending")  # as a worker does before it starts the process
+        assert "Nothing was heard" in server.wait(run, "CRASHED")["state"]["message"]
+    finally:
+        stack.up()
+
+
 def _resumed(deployed: Deployed, place: Place, run: str) -> dict[str, object]:
     """The driver died with its Prefect worker: starting the same run again goes on where it stopped."""
     before = len(place.features().rows())
