@@ -20,7 +20,7 @@ MESSAGE = (
 )
 
 
-def crashed_when_silent(client: Any, seconds: float = SILENT_SECONDS) -> str:
+def crashed_when_silent(client: Any, seconds: float) -> str:
     """Make or update the automation. Gives what was done, in words."""
     put(client, automation(seconds))
     return f"Silent runs: Crashed after {seconds:.0f} s without a heartbeat"

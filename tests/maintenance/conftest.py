@@ -87,6 +87,12 @@ def in_zarr(finished_store: Path, tmp_path: Path) -> Broken:
     return own_copy(finished_store, tmp_path, "zarr")
 
 
+@pytest.fixture
+def in_hdf5(hdf5_store: Path, tmp_path: Path) -> Broken:
+    """What Zarr has none of: a file over the objects, and rows that are not compressed."""
+    return own_copy(hdf5_store, tmp_path, "hdf5")
+
+
 def own_copy(original: Path, folder: Path, format_: str) -> Broken:
     """With copies of the images, bound to where they are now."""
     store = copy_of(original, folder / "store")

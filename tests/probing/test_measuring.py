@@ -20,6 +20,7 @@ from trunkline.backbones.golden import in_batches
 from trunkline.errors import DataError, TooManyBadImages
 from trunkline.fan_out import SerialExecutor
 from trunkline.locations import Location
+from trunkline.probing import speed
 from trunkline.probing.gathering import gather
 from trunkline.probing.measuring import PIECE, Piece, Prepared, ProbeJob, see
 from trunkline.probing.signs import warnings_of
@@ -125,6 +126,23 @@ def test_a_network_is_timed_at_its_cuts(folder: Path, network: Prepared):
     assert found.keys() == {"avg_pool"}
     assert found["avg_pool"] > 0
     assert speeds_of(job_of(folder, network)[0], 0).keys() == {"avg_pool"}
+
+
+def test_the_fastest_batch_counts_and_no_cut_is_slower_than_a_later_one(network: Prepared, monkeypatch: pytest.MonkeyPatch):
+    clock = [0.0]
+    batches = {"early": [9.0, 8.0, 4.0, 9.0], "late": [9.0, 2.0, 5.0, 2.5]}  # seconds each, the first to warm up
+
+    class Disturbed:
+        def __init__(self, layer: str):
+            self.seconds = iter(batches[layer])
+
+        def run(self, _: object) -> None:
+            clock[0] += next(self.seconds)
+
+    monkeypatch.setattr(speed.runtimes, "cut_at", lambda *given: Disturbed(given[-1]))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    found = forward_speeds(network, 1, ["early", "late"])
+    assert found == {"early": network.backbone.batch / 2.0, "late": network.backbone.batch / 2.0}
 
 
 def test_a_cut_that_was_disturbed_is_no_slower_than_a_later_one():

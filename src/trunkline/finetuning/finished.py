@@ -17,7 +17,7 @@ def finished_with(store: Location, sha256: str) -> Location | None:
         try:
             said = json.loads((place / LINEAGE).read())["sha256"]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # not finished, or damaged: `verify` and `finetune` say so
+            continue  # not finished, or damaged, which `finetune` says
         if said == sha256:
             return place / BACKBONE
     return None
